@@ -42,6 +42,9 @@ var (
 	ErrNotFound = errors.New("not found in the cell")
 	// ErrClosed says that the store was used after its Close.
 	ErrClosed = errors.New("the cell is closed")
+	// ErrDamaged says that what is on disk cannot be trusted or can no longer be written. The error around it names the
+	// directory and what to do. It concerns this store only.
+	ErrDamaged = errors.New("the cell is damaged")
 	// ErrStop, returned by the callback of a scan, ends the scan without an error.
 	ErrStop = errors.New("stop the scan")
 )
