@@ -1,0 +1,120 @@
+package seal
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"fmt"
+)
+
+const (
+	keySize   = 32
+	tagSize   = 16
+	xaesNonce = 24
+)
+
+// Overhead is by how many bytes [Box.Seal] and [DataKey.Seal] lengthen: the nonce and the tag.
+const Overhead = xaesNonce + tagSize
+
+// xaes is XAES-256-GCM (C2SP XAES-256-GCM): AES-256-GCM under a key derived from the first half of a 192-bit nonce.
+// Random nonces may be used without counting messages.
+type xaes struct {
+	block cipher.Block
+	k1    [aes.BlockSize]byte // CMAC subkey
+}
+
+func newXAES(key []byte) (*xaes, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	x := &xaes{block: block}
+	block.Encrypt(x.k1[:], x.k1[:])
+	var msb byte
+	for i := len(x.k1) - 1; i >= 0; i-- {
+		msb, x.k1[i] = x.k1[i]>>7, x.k1[i]<<1|msb
+	}
+	x.k1[len(x.k1)-1] ^= msb * 0x87
+	return x, nil
+}
+
+// aead returns the cipher for messages whose nonce starts with these twelve bytes.
+func (x *xaes) aead(nonce []byte) (cipher.AEAD, error) {
+	var key [keySize]byte
+	defer clear(key[:])
+	for i := range 2 {
+		half := key[i*aes.BlockSize : (i+1)*aes.BlockSize]
+		copy(half, []byte{0, byte(i + 1), 'X', 0})
+		copy(half[4:], nonce[:12])
+		for j := range half {
+			half[j] ^= x.k1[j]
+		}
+		x.block.Encrypt(half, half)
+	}
+	return newGCM(key[:])
+}
+
+// seal appends nonce, ciphertext and tag to dst.
+func (x *xaes) seal(dst, aad, plain []byte) []byte {
+	var nonce [xaesNonce]byte
+	_, _ = rand.Read(nonce[:]) // never fails: the process ends before it would
+	return x.sealWith(dst, nonce[:], aad, plain)
+}
+
+func (x *xaes) sealWith(dst, nonce, aad, plain []byte) []byte {
+	g, err := x.aead(nonce)
+	if err != nil {
+		panic(err) // AES-256 takes every 32-byte key
+	}
+	return g.Seal(append(dst, nonce...), nonce[12:], plain, aad)
+}
+
+func (x *xaes) open(dst, aad, sealed []byte) ([]byte, error) {
+	if len(sealed) < Overhead {
+		return nil, ErrDamaged
+	}
+	g, err := x.aead(sealed)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := g.Open(dst, sealed[12:xaesNonce], sealed[xaesNonce:], aad)
+	if err != nil {
+		return nil, ErrDamaged // the cause says only that authentication failed
+	}
+	return plain, nil
+}
+
+func newGCM(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// Box seals what stays inside the platform, such as mail that waits to leave or the deletable part of ledger entries,
+// under one key. It may be used by many goroutines, for any number of messages.
+type Box struct {
+	hidden
+	x *xaes
+}
+
+// NewBox makes a box for a key of 32 bytes, usually from [Keyring.Secret]; it panics for any other length. The key may
+// be overwritten afterwards.
+func NewBox(key []byte) *Box {
+	if len(key) != keySize {
+		panic(fmt.Sprintf("seal: NewBox wants a key of %d bytes, got %d", keySize, len(key)))
+	}
+	x, err := newXAES(key)
+	if err != nil {
+		panic(err) // the length is right
+	}
+	return &Box{x: x}
+}
+
+// Seal appends the sealed message to dst, which must not overlap plain. It is [Overhead] bytes longer than plain.
+func (b *Box) Seal(dst, aad, plain []byte) []byte { return b.x.seal(dst, aad, plain) }
+
+// Open appends the message to dst, which must not overlap sealed. It fails with [ErrDamaged] unless exactly this was
+// sealed under this key with this associated data.
+func (b *Box) Open(dst, aad, sealed []byte) ([]byte, error) { return b.x.open(dst, aad, sealed) }
