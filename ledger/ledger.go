@@ -1,0 +1,102 @@
+// Package ledger is the tamper-evident record of every access, attempt and change of the platform.
+//
+// Its promises:
+//
+//   - What [Ledger.Append] acknowledged is durable, stands under a signed head, and comes with a receipt that anybody can
+//     verify offline with one public key. A crash loses nothing that was acknowledged.
+//   - No two signed heads of one log have the same size and different roots.
+//   - The order in which one caller's entries are acknowledged is their order in the log.
+//   - A leaf holds no content and no number of a person, only pseudonyms and a salted commitment. What it commits to
+//     lies sealed in payload files of its own, which can be deleted without breaking one proof.
+//
+// There is one log per insurer and year (origin <domain>/ledger/<ik>/<year>), one for what concerns no insurer
+// (<domain>/ledger/platform/<year>), and one whose leaves are the commits (<domain>/ledger/commits/<year>). All share one
+// write-ahead log. A commit is whatever had queued while the commit before was being synced: its leaf is the Merkle root over
+// the heads of all logs that it touched, and the head of the log of commits is signed inside the same sync.
+//
+// Formats: C2SP tlog-tiles, signed-note, tlog-checkpoint and tlog-proof; RFC 6962 hashes. [Ledger.Export] writes what
+// other people's verifiers read.
+//
+// On disk, under Config.Dir: wal/<n>.wal are preallocated segments of signed commits; packs/<log>-<n>.pack hold the
+// tiles and entry bundles of 65,536 entries each, packs/<log>-<n>.payload their sealed payloads; state is the signed
+// summary of the packs from which a start goes on, so that only the WAL's tail is replayed; lock keeps a second process out.
+package ledger
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/internal/disk"
+)
+
+// Config says where a ledger lies and with which keys it works.
+type Config struct {
+	FS     disk.FS
+	Dir    string // made when absent; nothing else may lie in it
+	Domain string // first part of every origin, such as "betreiber.example"; no spaces, no '+'
+
+	// Seed is the Ed25519 seed (32 bytes) that signs every head.
+	Seed []byte
+	// Secret returns the secret (32 bytes or more) of one insurer ("" for the platform) and year, the same at every
+	// call. An error fails the Append that needs it. It may be called from many goroutines.
+	Secret func(insurer querschott.IK, year int) ([]byte, error)
+	// Now is the clock that decides in which year's log an entry goes; nil means time.Now.
+	Now func() time.Time
+
+	// SegmentSize is the size of a WAL segment in bytes; 0 means 16 MiB. No commit is larger.
+	SegmentSize int64
+	// SnapshotBytes is after how many bytes of WAL the packs are synced and the state is written; 0 means 32 MiB.
+	SnapshotBytes int64
+}
+
+// Entry is what happened, as the caller knows it. Personal data stands in its payload only.
+type Entry struct {
+	Kind        Kind
+	At          time.Time              // zero: when it is appended
+	Compartment querschott.Compartment // Insurer "" for what concerns the whole platform; Service may be ""
+	Action      Action
+	Data        DataClass
+	Records     uint32 // how many records were reached
+	Outcome     Outcome
+	Reason      ReasonKind
+	Role        querschott.Role
+	Purpose     Purpose
+	Actor       querschott.Actor
+	Credential  querschott.CredentialID
+	Person      querschott.KVNR   // may be ""
+	Persons     []querschott.KVNR // of an answer about many: the leaf commits to the whole sorted list
+	Epoch       uint64            // of the compartment's door
+	RequestID   string
+	Detail      []Field // identifiers and numbers, never contents
+}
+
+// Errors that callers may want to know.
+var (
+	ErrClosed   = errors.New("the ledger is closed")
+	ErrTooLarge = errors.New("a ledger entry is too large")
+	ErrNoLog    = errors.New("there is no such log")
+	ErrNoEntry  = errors.New("there is no such entry")
+)
+
+// Ledger is an open ledger. All methods may be called by many goroutines.
+type Ledger struct {
+	cfg Config
+	key ed25519.PrivateKey
+}
+
+// Open opens the ledger in a directory, or begins one in an empty directory.
+func Open(cfg Config) (*Ledger, error) {
+	return nil, fmt.Errorf("couldn't open ledger in %s: %w", cfg.Dir, errors.ErrUnsupported)
+}
+
+// Append makes entries durable, all in one commit and in their order, and returns their receipts.
+func (l *Ledger) Append(ctx context.Context, entries ...Entry) ([]Receipt, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// Close ends the ledger.
+func (l *Ledger) Close() error { return nil }
