@@ -161,15 +161,15 @@ func (k *Keyring) Unlock(cs ...querschott.Compartment) (map[querschott.Compartme
 	out := make(map[querschott.Compartment]*Keys, len(cs))
 	var missing []error
 	for _, c := range cs {
-		rec := r.Compartments[c]
-		err := rec.usable()
-		if err == nil {
-			out[c], err = rec.keys(c)
+		if out[c] != nil {
+			continue
 		}
+		keys, err := r.Compartments[c].keys(c)
 		if err != nil {
-			delete(out, c)
 			missing = append(missing, fmt.Errorf("couldn't unlock compartment %s: %w", c, err))
+			continue
 		}
+		out[c] = keys
 	}
 	return out, errors.Join(missing...)
 }

@@ -94,6 +94,9 @@ func (rec *compartmentRecord) usable() error {
 
 // keys expands the private keys into copies of their own.
 func (rec *compartmentRecord) keys(c querschott.Compartment) (*Keys, error) {
+	if err := rec.usable(); err != nil {
+		return nil, err
+	}
 	own := &ownKeys{
 		index:    bytes.Clone(rec.Index),
 		versions: make(map[uint32]*ownVersion, len(rec.Versions)),
