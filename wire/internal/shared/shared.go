@@ -63,3 +63,13 @@ func root(t testing.TB) string {
 		dir = up
 	}
 }
+
+// Optional returns the octets of one file of the shared material for the seeds of a fuzz test, nil where it is missing.
+func Optional(f *testing.F, rel string) []byte {
+	f.Helper()
+	b, err := os.ReadFile(filepath.Join(root(f), rel))
+	if err != nil {
+		return nil
+	}
+	return b
+}
