@@ -21,8 +21,11 @@
 // context's id as part of the exporter context; the nonce is the entry's counter as a 96-bit big-endian number. The info
 // string binds the purpose, the compartment and the key version. A context serves at most one second or 1,024 entries.
 //
-// Records, data keys and everything else that is local to the platform: XAES-256-GCM (C2SP XAES-256-GCM) with random
-// 192-bit nonces, so that nobody has to count messages.
+// Records and data keys: AES-256-GCM with random 96-bit nonces. One key seals the records of one person, or the data keys
+// of one compartment, both far below the 2^32 messages that this allows.
+//
+// Everything else that is local to the platform ([Box]): XAES-256-GCM (C2SP XAES-256-GCM) with random 192-bit nonces, so
+// that nobody has to count messages.
 //
 // Pseudonyms of insured persons: HMAC-SHA-256 under the compartment's index key, 16 bytes.
 //

@@ -433,7 +433,7 @@ func manyCompartments() []querschott.Compartment {
 func TestKeyringSurvivesCrashes(t *testing.T) {
 	unlock := keyFile(t)
 	boom := errors.New("disk failed")
-	for seed := range uint64(400) {
+	for seed := range uint64(100) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		d := crashdisk.New()
 		k, err := CreateKeyring(d, ringPath, unlock)

@@ -34,7 +34,7 @@ type ownKeys struct {
 
 type ownVersion struct {
 	kem hpke.PrivateKey
-	kek *xaes
+	kek cipher.AEAD // draws its nonces itself, as do data keys
 }
 
 // NewKeys makes keys that are in no keyring, for drills and tests, together with their public half.
@@ -131,8 +131,11 @@ func (k *Keys) Person(p querschott.KVNR) (id PersonID, err error) {
 	return id, err
 }
 
-// DataKey seals the records of one insured person in one compartment, any number of them. It may be used by many
-// goroutines. The zero value is not usable.
+// RecordOverhead is by how many bytes [DataKey.Seal] lengthens: the nonce and the tag.
+const RecordOverhead = 12 + tagSize
+
+// DataKey seals the records of one insured person in one compartment, up to 2^32 of them (NIST SP 800-38D, 8.3: nonces
+// are random). It may be used by many goroutines. The zero value is not usable.
 type DataKey struct {
 	hidden
 	d *dataKey
@@ -140,10 +143,10 @@ type DataKey struct {
 
 type dataKey struct {
 	owner *Keys
-	x     *xaes
+	aead  cipher.AEAD
 }
 
-// NewDataKey makes a data key for a person. Only the wrapped form is to be stored, 76 bytes; whoever deletes all copies
+// NewDataKey makes a data key for a person. Only the wrapped form is to be stored, 64 bytes; whoever deletes all copies
 // of it has erased what was sealed under it.
 func (k *Keys) NewDataKey(person PersonID) (key DataKey, wrapped []byte, err error) {
 	var raw [keySize]byte
@@ -151,7 +154,7 @@ func (k *Keys) NewDataKey(person PersonID) (key DataKey, wrapped []byte, err err
 	_, _ = rand.Read(raw[:]) // never fails
 	err = k.use(func(o *ownKeys) error {
 		wrapped = binary.BigEndian.AppendUint32(nil, o.latest)
-		wrapped = o.versions[o.latest].kek.seal(wrapped, k.wrapAAD(person, o.latest), raw[:])
+		wrapped = o.versions[o.latest].kek.Seal(wrapped, nil, raw[:], k.wrapAAD(person, o.latest))
 		return nil
 	})
 	if err != nil {
@@ -164,7 +167,7 @@ func (k *Keys) NewDataKey(person PersonID) (key DataKey, wrapped []byte, err err
 // DataKey unwraps a person's data key. Errors: [ErrDamaged], also for another person's or compartment's key,
 // [ErrForgotten], [ErrNoKeyVersion].
 func (k *Keys) DataKey(wrapped []byte, person PersonID) (DataKey, error) {
-	if len(wrapped) != 4+Overhead+keySize {
+	if len(wrapped) != 4+RecordOverhead+keySize {
 		return DataKey{}, ErrDamaged
 	}
 	raw := make([]byte, 0, keySize)
@@ -175,8 +178,10 @@ func (k *Keys) DataKey(wrapped []byte, person PersonID) (DataKey, error) {
 		if v == nil {
 			return fmt.Errorf("compartment %s, key version %d: %w", k.compartment, version, ErrNoKeyVersion)
 		}
-		raw, err = v.kek.open(raw, k.wrapAAD(person, version), wrapped[4:])
-		return err
+		if raw, err = v.kek.Open(raw, nil, wrapped[4:], k.wrapAAD(person, version)); err != nil {
+			return ErrDamaged // the cause says only that authentication failed
+		}
+		return nil
 	})
 	if err != nil {
 		return DataKey{}, err
@@ -185,11 +190,11 @@ func (k *Keys) DataKey(wrapped []byte, person PersonID) (DataKey, error) {
 }
 
 func (k *Keys) dataKey(raw []byte) (DataKey, error) {
-	x, err := newXAES(raw)
+	aead, err := newRandomNonceGCM(raw)
 	if err != nil {
 		return DataKey{}, err
 	}
-	return DataKey{d: &dataKey{k, x}}, nil
+	return DataKey{d: &dataKey{k, aead}}, nil
 }
 
 func (k *Keys) wrapAAD(person PersonID, version uint32) []byte {
@@ -201,16 +206,18 @@ func (k *Keys) wrapAAD(person PersonID, version uint32) []byte {
 	return binary.BigEndian.AppendUint32(b, version)
 }
 
-// Seal appends the sealed record to dst, which must not overlap plain. It is [Overhead] bytes longer. aad is usually
+// Seal appends the sealed record to dst, which must not overlap plain. It is [RecordOverhead] bytes longer. aad is usually
 // [RecordAAD.Bytes]. It works even after [Keys.Forget]: a write that was under way may finish, it shows nobody anything.
-func (d DataKey) Seal(dst, aad, plain []byte) []byte { return d.d.x.seal(dst, aad, plain) }
+func (d DataKey) Seal(dst, aad, plain []byte) []byte { return d.d.aead.Seal(dst, nil, plain, aad) }
 
 // Open appends the record to dst, which must not overlap sealed. Errors: [ErrDamaged] unless exactly this was sealed
 // under this key with this associated data, [ErrForgotten] after [Keys.Forget].
 func (d DataKey) Open(dst, aad, sealed []byte) (plain []byte, err error) {
 	err = d.d.owner.use(func(*ownKeys) (err error) {
-		plain, err = d.d.x.open(dst, aad, sealed)
-		return err
+		if plain, err = d.d.aead.Open(dst, nil, sealed, aad); err != nil {
+			return ErrDamaged // the cause says only that authentication failed
+		}
+		return nil
 	})
 	return plain, err
 }

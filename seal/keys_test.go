@@ -157,7 +157,7 @@ func TestDataKeyOpensOnlyForItsPerson(t *testing.T) {
 			t.Fatalf("unwrapped with bit %d flipped", bit)
 		}
 	}
-	if _, err := keys.DataKey(wrapped[:40], a); !errors.Is(err, ErrDamaged) {
+	if _, err := keys.DataKey(wrapped[:20], a); !errors.Is(err, ErrDamaged) {
 		t.Errorf("cut off: %v", err)
 	}
 	for name, change := range map[string]func(*RecordAAD){
@@ -243,7 +243,7 @@ func TestBox(t *testing.T) {
 	same, foreign := NewBox(key), NewBox(randomBytes(32))
 	clear(key)
 	sealed := box.Seal([]byte("head,"), []byte("aad"), []byte("mail"))
-	if len(sealed) != 5+4+Overhead {
+	if len(sealed) != 5+4+BoxOverhead {
 		t.Errorf("%d bytes", len(sealed))
 	}
 	sealed = sealed[5:]
@@ -273,7 +273,7 @@ func FuzzOpenRecord(f *testing.F) {
 	box := NewBox(randomBytes(32))
 	sealed := box.Seal(nil, []byte("aad"), []byte("mail"))
 	f.Add([]byte("aad"), sealed)
-	f.Add([]byte{}, sealed[:Overhead])
+	f.Add([]byte{}, sealed[:BoxOverhead])
 	f.Add([]byte{}, []byte{})
 	f.Fuzz(func(t *testing.T, aad, b []byte) {
 		got, err := box.Open(nil, aad, b)

@@ -111,7 +111,7 @@ func (rec *compartmentRecord) keys(c querschott.Compartment) (*Keys, error) {
 		if !bytes.Equal(priv.PublicKey().Bytes(), v.Public) {
 			return nil, fmt.Errorf("the halves of key version %d do not belong together: %w", v.Version, ErrTampered)
 		}
-		kek, err := newXAES(v.KEK)
+		kek, err := newRandomNonceGCM(v.KEK)
 		if err != nil {
 			return nil, fmt.Errorf("couldn't use the wrapping key of version %d: %w", v.Version, err)
 		}

@@ -13,8 +13,8 @@ const (
 	xaesNonce = 24
 )
 
-// Overhead is by how many bytes [Box.Seal] and [DataKey.Seal] lengthen: the nonce and the tag.
-const Overhead = xaesNonce + tagSize
+// BoxOverhead is by how many bytes [Box.Seal] lengthens: the nonce and the tag.
+const BoxOverhead = xaesNonce + tagSize
 
 // xaes is XAES-256-GCM (C2SP XAES-256-GCM): AES-256-GCM under a key derived from the first half of a 192-bit nonce.
 // Random nonces may be used without counting messages.
@@ -70,7 +70,7 @@ func (x *xaes) sealWith(dst, nonce, aad, plain []byte) []byte {
 }
 
 func (x *xaes) open(dst, aad, sealed []byte) ([]byte, error) {
-	if len(sealed) < Overhead {
+	if len(sealed) < BoxOverhead {
 		return nil, ErrDamaged
 	}
 	g, err := x.aead(sealed)
@@ -90,6 +90,15 @@ func newGCM(key []byte) (cipher.AEAD, error) {
 		return nil, err
 	}
 	return cipher.NewGCM(block)
+}
+
+// newRandomNonceGCM returns AES-256-GCM that puts a random 96-bit nonce before what it seals.
+func newRandomNonceGCM(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
 }
 
 // Box seals what stays inside the platform, such as mail that waits to leave or the deletable part of ledger entries,
@@ -112,7 +121,7 @@ func NewBox(key []byte) *Box {
 	return &Box{x: x}
 }
 
-// Seal appends the sealed message to dst, which must not overlap plain. It is [Overhead] bytes longer than plain.
+// Seal appends the sealed message to dst, which must not overlap plain. It is [BoxOverhead] bytes longer than plain.
 func (b *Box) Seal(dst, aad, plain []byte) []byte { return b.x.seal(dst, aad, plain) }
 
 // Open appends the message to dst, which must not overlap sealed. It fails with [ErrDamaged] unless exactly this was
