@@ -38,6 +38,7 @@ type reader struct {
 
 	path    []byte // of the open elements: "Bundle/entry/resource/Patient/identifier"
 	marks   []int  // length of path before each open element
+	bundle  bool   // the root is a FHIR Bundle
 	profile string // of the bundle
 	asked   bool   // a cancellation's List was seen
 
@@ -120,8 +121,8 @@ func (r *reader) start(t xml.StartElement) bool {
 		r.note(FindingTooDeep, "")
 		return false
 	}
-	if len(r.marks) == 0 && (t.Name.Local != "Bundle" || t.Name.Space != fhirNamespace) {
-		r.note(FindingNotABundle, "")
+	if len(r.marks) == 0 {
+		r.bundle = t.Name.Local == "Bundle" && t.Name.Space == fhirNamespace
 	}
 	r.marks = append(r.marks, len(r.path))
 	if len(r.path) > 0 {
@@ -300,6 +301,9 @@ func (r *reader) payor(system, value string) {
 // finish decides what the document is and notes what such a document lacks.
 func (r *reader) finish() {
 	d := &r.doc
+	if !r.bundle {
+		r.note(FindingNotABundle, "")
+	}
 	note := d.Type != "" || !d.Until.Time().IsZero()
 	switch {
 	case note == r.asked:
