@@ -57,7 +57,7 @@ func newContext(c querschott.Compartment, pub PublicKey, now func() time.Time) (
 	x := &Context{made: now(), now: now}
 	binary.BigEndian.PutUint32(x.ID[:], pub.Version)
 	_, _ = rand.Read(x.ID[4:]) // never fails
-	enc, sender, err := hpke.NewSender(pub.key, hpke.HKDFSHA256(), hpke.AES256GCM(), entryInfo(c, pub.Version))
+	enc, sender, err := hpke.NewSender(pub.key, hpke.HKDFSHA256(), hpke.AES256GCM(), entryInfo(c))
 	if err != nil {
 		return nil, fmt.Errorf("couldn't encapsulate to compartment %s: %w", c, err)
 	}
@@ -182,12 +182,11 @@ func (s *Contexts) Sweep() int {
 	return n
 }
 
-// entryInfo is the info string of HPKE: purpose, compartment and key version.
-func entryInfo(c querschott.Compartment, version uint32) []byte {
+// entryInfo is the info string of HPKE: purpose and compartment. The key version is bound with the context's id.
+func entryInfo(c querschott.Compartment) []byte {
 	b := appendField(nil, "querschott seal entry v1")
 	b = appendField(b, string(c.Insurer))
-	b = appendField(b, string(c.Service))
-	return binary.BigEndian.AppendUint32(b, version)
+	return appendField(b, string(c.Service))
 }
 
 // entryAEAD derives the cipher of a context's entries from either side of the encapsulation.

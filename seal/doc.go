@@ -18,8 +18,8 @@
 //
 // Entries for a compartment: HPKE (RFC 9180) in base mode with MLKEM768-X25519 (X-Wing, draft-ietf-hpke-pq), HKDF-SHA256
 // and AES-256-GCM. One encapsulation makes a context. The key of its entries comes from the HPKE exporter, with the
-// context's id as part of the exporter context; the nonce is the entry's counter as a 96-bit big-endian number. The info
-// string binds the purpose, the compartment and the key version. A context serves at most one second or 1,024 entries.
+// context's id, key version included, as part of the exporter context; the nonce is the entry's counter as a 96-bit
+// big-endian number. The info string binds purpose and compartment. A context serves at most one second or 1,024 entries.
 //
 // Records and data keys: AES-256-GCM with random 96-bit nonces. One key seals the records of one person, or the data keys
 // of one compartment, both far below the 2^32 messages that this allows.

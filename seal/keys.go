@@ -113,7 +113,7 @@ func (o *ownKeys) derive(c querschott.Compartment, enc []byte, id [16]byte) (cip
 	if v == nil {
 		return nil, fmt.Errorf("compartment %s, key version %d: %w", c, version, ErrNoKeyVersion)
 	}
-	r, err := hpke.NewRecipient(enc, v.kem, hpke.HKDFSHA256(), hpke.AES256GCM(), entryInfo(c, version))
+	r, err := hpke.NewRecipient(enc, v.kem, hpke.HKDFSHA256(), hpke.AES256GCM(), entryInfo(c))
 	if err != nil {
 		return nil, fmt.Errorf("couldn't decapsulate for compartment %s: %w", c, ErrDamaged)
 	}

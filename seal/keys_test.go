@@ -150,6 +150,16 @@ func TestDataKeyOpensOnlyForItsPerson(t *testing.T) {
 	if _, err := unlockOne(t, k, letter).DataKey(wrapped, a); !errors.Is(err, ErrDamaged) {
 		t.Errorf("in another compartment: %v", err)
 	}
+	moved := &Keys{compartment: letter, own: keys.own} // even if two compartments had the same key
+	if _, err := moved.DataKey(wrapped, a); !errors.Is(err, ErrDamaged) {
+		t.Errorf("moved to another compartment: %v", err)
+	}
+	keys.own.versions[2] = keys.own.versions[1]
+	later := slices.Clone(wrapped)
+	later[3] = 2
+	if _, err := keys.DataKey(later, a); !errors.Is(err, ErrDamaged) {
+		t.Errorf("under another version's number: %v", err)
+	}
 	for bit := range len(wrapped) * 8 {
 		bad := slices.Clone(wrapped)
 		bad[bit/8] ^= 1 << (bit % 8)
