@@ -76,6 +76,7 @@ func (j *Journal) take() []*pending {
 // seal is the first stage.
 func (j *Journal) seal() {
 	defer close(j.flights)
+	defer func() { clear(j.scratch[:cap(j.scratch)]) }()
 	var act *activeSegment
 	for batch := j.take(); batch != nil; batch = j.take() {
 		for len(batch) > 0 {
@@ -87,7 +88,7 @@ func (j *Journal) seal() {
 				}
 				act = next
 			}
-			f := &flight{act: act, off: act.end}
+			f := &flight{act: act, off: act.end, buf: j.buffer()}
 			batch = j.fill(f, batch)
 			j.flights <- f
 		}
@@ -152,8 +153,8 @@ func (j *Journal) appendEntry(f *flight, p *pending) (fresh bool, err error) {
 	}
 	start := len(f.buf)
 	f.buf = grow(f.buf, headerSize)
-	plain := appendPlain(make([]byte, 0, len(p.a.Body)+256), p.a)
-	sealed, counter, ok := p.context.Seal(f.buf, h.aad(), plain)
+	j.scratch = appendPlain(j.scratch[:0], p.a)
+	sealed, counter, ok := p.context.Seal(f.buf, h.aad(), j.scratch)
 	if !ok { // used up since it was handed out
 		f.buf = f.buf[:start]
 		f.act.count--
@@ -261,6 +262,27 @@ func (j *Journal) refuse(batch []*pending, err error) {
 	}
 }
 
+// buffer returns an empty buffer, a used one if there is one.
+func (j *Journal) buffer() []byte {
+	select {
+	case b := <-j.buffers:
+		return b[:0]
+	default:
+		return nil
+	}
+}
+
+// recycle keeps a flight's buffer for a later one, unless a single large message has blown it up.
+func (j *Journal) recycle(buf []byte) {
+	if cap(buf) > 2*maxFlightBytes {
+		return
+	}
+	select {
+	case j.buffers <- buf:
+	default:
+	}
+}
+
 // write is the second stage.
 func (j *Journal) write() {
 	for f := range j.flights {
@@ -272,6 +294,7 @@ func (j *Journal) write() {
 		default:
 			j.land(f)
 		}
+		j.recycle(f.buf)
 	}
 }
 

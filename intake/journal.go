@@ -79,7 +79,7 @@ func Open(cfg Config) (*Journal, error) {
 	}
 	j := &Journal{
 		cfg: cfg, stop: make(chan struct{}),
-		submit: make(chan struct{}, 1), ready: make(chan *segment), failed: make(chan error), flights: make(chan *flight, 1),
+		submit: make(chan struct{}, 1), ready: make(chan *segment), failed: make(chan error), flights: make(chan *flight, 1), buffers: make(chan []byte, 3),
 		segments: map[uint64]*segment{}, queues: map[querschott.Compartment]*queue{},
 	}
 	if err := j.recover(); err != nil {
