@@ -27,6 +27,8 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/querschott/querschott"
@@ -84,19 +86,135 @@ var (
 
 // Ledger is an open ledger. All methods may be called by many goroutines.
 type Ledger struct {
-	cfg Config
-	key ed25519.PrivateKey
+	cfg    Config
+	key    ed25519.PrivateKey
+	lock   *lock
+	wal    *wal
+	writer *writer
+	packer *packer
+
+	requests sync.Pool // *request
+
+	mu       sync.RWMutex // guards the maps
+	logs     map[logID]*log
+	byOrigin map[string]*log
+
+	epochMu sync.Mutex
+	epochs  epochs // of everything that is acknowledged
 }
 
-// Open opens the ledger in a directory, or begins one in an empty directory.
-func Open(cfg Config) (*Ledger, error) {
-	return nil, fmt.Errorf("couldn't open ledger in %s: %w", cfg.Dir, errors.ErrUnsupported)
+const (
+	defaultSegment  = 16 << 20
+	defaultSnapshot = 32 << 20
+	smallestSegment = 16 << 10
+)
+
+func (c *Config) complete() error {
+	if c.SegmentSize == 0 {
+		c.SegmentSize = defaultSegment
+	}
+	if c.SnapshotBytes == 0 {
+		c.SnapshotBytes = defaultSnapshot
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	switch {
+	case len(c.Seed) != ed25519.SeedSize:
+		return fmt.Errorf("the signing seed has %d bytes, got %d", ed25519.SeedSize, len(c.Seed))
+	case c.Domain == "" || len(c.Domain) > 150 || strings.ContainsFunc(c.Domain, notInName):
+		return fmt.Errorf("the ledger's domain %.40q can't be part of a key's name", c.Domain)
+	case c.SegmentSize < smallestSegment || c.SegmentSize > 1<<30:
+		return fmt.Errorf("a WAL segment has 16 KiB to 1 GiB, got %d bytes", c.SegmentSize)
+	case c.Secret == nil:
+		return errors.New("the ledger has no source of secrets")
+	}
+	return nil
 }
 
-// Append makes entries durable, all in one commit and in their order, and returns their receipts.
+// notInName keeps origins within what C2SP signed-note allows in a key's name, and within ASCII.
+func notInName(r rune) bool { return r <= ' ' || r == '+' || r > '~' }
+
+// Append makes entries durable, all in one commit and in their order, and returns their receipts in that order. An error
+// that [disk.IsFull] knows says that there is no room: nothing was added, and later calls may succeed. One with
+// [querschott.ErrHalt] says that the disk can't be trusted any more. When ctx ends first, the entries may or may not be
+// committed.
 func (l *Ledger) Append(ctx context.Context, entries ...Entry) ([]Receipt, error) {
-	return nil, errors.ErrUnsupported
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	r := l.requests.Get().(*request)
+	if err := l.fill(r, entries); err != nil {
+		l.recycle(r)
+		return nil, err
+	}
+	if err := l.writer.put(r); err != nil {
+		l.recycle(r)
+		return nil, err
+	}
+	if err := r.wait(ctx); err != nil {
+		return nil, err // the writer may still hold the request
+	}
+	receipts := r.receipts
+	l.recycle(r)
+	return receipts, nil
 }
 
-// Close ends the ledger.
-func (l *Ledger) Close() error { return nil }
+// Close commits what was queued, brings the packs up to date, and lets the directory go. Appends that come later fail
+// with [ErrClosed].
+func (l *Ledger) Close() error {
+	if !l.writer.close() {
+		return nil
+	}
+	return errors.Join(l.packer.stop(), l.wal.close(), l.lock.release())
+}
+
+// Origins returns the origins of all logs that have entries, the logs of commits included.
+func (l *Ledger) Origins() []string {
+	var out []string
+	for _, g := range l.sorted() {
+		if g.head.Load().Size > 0 {
+			out = append(out, g.origin)
+		}
+	}
+	return out
+}
+
+// VKey returns the key that checkpoints and proofs of a log are verified with.
+func (l *Ledger) VKey(origin string) (string, error) {
+	g, err := l.find(origin)
+	if err != nil {
+		return "", err
+	}
+	return g.signer.VKey(), nil
+}
+
+// Checkpoint returns the signed note of a log's head. It covers everything that was acknowledged before the call.
+func (l *Ledger) Checkpoint(origin string) ([]byte, error) {
+	g, err := l.find(origin)
+	if err != nil {
+		return nil, err
+	}
+	return g.checkpoint(), nil
+}
+
+// LastEpochs returns, for each compartment that a door change was recorded of, the highest epoch recorded. A door file
+// with a lower one has been rolled back.
+func (l *Ledger) LastEpochs() map[querschott.Compartment]uint64 {
+	l.epochMu.Lock()
+	defer l.epochMu.Unlock()
+	out := map[querschott.Compartment]uint64{}
+	for _, e := range l.epochs {
+		out[e.compartment] = e.epoch
+	}
+	return out
+}
+
+func (l *Ledger) noteEpoch(leaf []byte) {
+	if Kind(leaf[1]) != KindDoorChange {
+		return
+	}
+	l.epochMu.Lock()
+	defer l.epochMu.Unlock()
+	l.epochs.note(leaf)
+}

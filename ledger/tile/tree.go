@@ -73,9 +73,8 @@ func Grow(old Tree, leaves []Hash) *Span {
 	for h := 0; n>>h > 0; h++ {
 		total += int(n>>h - old.Size>>h)
 	}
-	peaks := bits.OnesCount64(n)
-	slab := make([]Hash, total+peaks)
-	s := &Span{Old: old, New: Tree{Size: n, Peaks: slab[total:]}, nodes: append(slab[:0:total], leaves...)}
+	// Trees outlive spans, so the peaks have memory of their own.
+	s := &Span{Old: old, New: Tree{n, make([]Hash, bits.OnesCount64(n))}, nodes: append(make([]Hash, 0, total), leaves...)}
 	below := s.nodes
 	for h := 1; n>>h > 0; h++ {
 		first, end, belowFirst := old.Size>>h, n>>h, old.Size>>(h-1)

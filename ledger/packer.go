@@ -1,0 +1,250 @@
+package ledger
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/querschott/querschott/ledger/tile"
+)
+
+const (
+	packAfter    = 1 << 20  // bytes of WAL that gather before they go into the packs
+	packLimit    = 32 << 20 // bytes of WAL that may wait in memory; then the writer waits
+	snapshotMost = 16384    // commits between two states: bounds the replay at a start
+)
+
+// job is one durable commit on its way into the packs.
+type job struct {
+	frame  []byte // the WAL frame
+	commit *commit
+	chain  *log // the log of commits
+	logs   []*log
+	spans  []*tile.Span // of logs
+	pos    walPosition  // behind the frame
+}
+
+// walPosition is where a frame ends.
+type walPosition struct {
+	seg uint64
+	off int64
+}
+
+// packer carries durable commits into the pack files, and now and then makes these durable and retires the WAL behind.
+// Its goroutine is the only one that writes packs and state.
+type packer struct {
+	l     *Ledger
+	store packStore
+
+	mu       sync.Mutex
+	cond     *sync.Cond
+	queue    []job
+	bytes    int  // of the frames in queue
+	wake     bool // somebody waits for the packs
+	closing  bool
+	attempts uint64 // rounds made so far
+	err      error  // of the last round
+
+	// The goroutine's.
+	touched  map[*log]bool // logs with entries that are not in the files yet
+	state    state         // as of the last commit that it took; its trees are filled in when it's written
+	since    int64         // bytes of WAL since the last state
+	commits  int           // commits since the last state
+	oldest   uint64        // WAL segment
+	finished chan error
+
+	frames sync.Pool // *[]byte, for the writer to use again
+}
+
+// put queues a commit. It never waits.
+func (p *packer) put(j job) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.queue = append(p.queue, j)
+	p.bytes += len(j.frame)
+	if p.bytes >= packAfter {
+		p.cond.Broadcast()
+	}
+}
+
+// admit returns when there is room for another commit. It fails when there is none and the packs can't be written.
+func (p *packer) admit() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.bytes > packLimit {
+		if err := p.round(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// round waits for the next attempt of the goroutine and returns its result. The caller holds mu.
+func (p *packer) round() error {
+	for at := p.attempts; at == p.attempts; {
+		p.wake = true
+		p.cond.Broadcast()
+		p.cond.Wait()
+	}
+	return p.err
+}
+
+// until returns when the packs hold the log up to a size that has been durable before the call.
+func (p *packer) until(g *log, size uint64) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for g.pack.size() < size {
+		if err := p.round(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pack) size() uint64 {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.tree.Size
+}
+
+func (p *packer) run() {
+	for {
+		p.mu.Lock()
+		for p.bytes < packAfter && !p.wake && !p.closing {
+			p.cond.Wait()
+		}
+		closing := p.closing
+		p.wake = false
+		jobs, bytes := p.queue, p.bytes
+		p.queue = nil
+		p.mu.Unlock()
+
+		err := p.pack(jobs, closing)
+
+		p.mu.Lock()
+		if err == nil {
+			p.bytes -= bytes
+		}
+		p.err = err
+		p.attempts++
+		p.cond.Broadcast()
+		p.mu.Unlock()
+		if closing {
+			p.finished <- err
+			return
+		}
+	}
+}
+
+// pack takes commits and writes them to the packs. What it couldn't write it keeps for the next time.
+func (p *packer) pack(jobs []job, closing bool) error {
+	for i := range jobs {
+		p.absorb(&jobs[i])
+	}
+	for g := range p.touched {
+		if err := p.store.flush(g); err != nil {
+			return fmt.Errorf("couldn't write packs of log %s: %w", g.origin, err)
+		}
+		delete(p.touched, g)
+	}
+	if p.since >= p.l.cfg.SnapshotBytes || p.commits >= snapshotMost || closing && p.commits > 0 {
+		return p.snapshot()
+	}
+	return nil
+}
+
+// absorb copies a commit's entries to what waits for the packs.
+func (p *packer) absorb(j *job) {
+	be := binary.BigEndian
+	at := frameHeader
+	for range be.Uint32(j.frame[24:]) {
+		b := j.frame[at:]
+		sealed := int(be.Uint16(b[6:]))
+		g := j.log(logID{be.Uint32(b), be.Uint16(b[4:])})
+		leaf := b[entryHeader : entryHeader+LeafSize]
+		g.pack.waiting.add(leaf, b[entryHeader+LeafSize:entryHeader+LeafSize+sealed])
+		p.state.epochs.note(leaf)
+		at += entryHeader + LeafSize + sealed
+	}
+	var heads []byte
+	for i, g := range j.logs {
+		g.pack.waiting.grow(j.spans[i])
+		p.touched[g] = true
+		heads = appendCommitHead(heads, g.id, j.spans[i].New.Size)
+	}
+	j.chain.pack.waiting.add(j.commit.Bytes(), heads)
+	j.chain.pack.waiting.grow(j.commit.chain)
+	p.touched[j.chain] = true
+	p.state.seq, p.state.pos = j.commit.Seq, j.pos
+	p.since += int64(len(j.frame))
+	p.commits++
+	p.frames.Put(&j.frame)
+}
+
+func (j *job) log(id logID) *log {
+	i, _ := slices.BinarySearchFunc(j.logs, id, func(g *log, id logID) int { return g.id.compare(id) })
+	return j.logs[i]
+}
+
+// A commit's payload, which isn't personal and not sealed, names the heads that it touched, so that the whole chain can
+// be recomputed: owner uint32, year uint16, size uint64, each.
+const commitHeadSize = 4 + 2 + 8
+
+func appendCommitHead(b []byte, id logID, size uint64) []byte {
+	b = binary.BigEndian.AppendUint32(b, id.owner)
+	b = binary.BigEndian.AppendUint16(b, id.year)
+	return binary.BigEndian.AppendUint64(b, size)
+}
+
+// snapshot makes the packs durable, then the state that says so, then gives up the WAL behind it.
+func (p *packer) snapshot() error {
+	logs := p.l.sorted()
+	if err := p.store.sync(logs); err != nil {
+		return fmt.Errorf("couldn't sync packs: %w", err)
+	}
+	p.state.logs = p.state.logs[:0]
+	for _, g := range logs {
+		if g.pack.tree.Size > 0 {
+			p.state.logs = append(p.state.logs, logState{g.id, g.pack.tree, g.pack.payloadEnd, g.pack.level2()})
+		}
+	}
+	if err := p.state.write(p.l.cfg.FS, p.l.cfg.Dir, p.l.key); err != nil {
+		return fmt.Errorf("couldn't write the ledger's state: %w", err)
+	}
+	p.since, p.commits = 0, 0
+	if p.oldest == p.state.pos.seg {
+		return nil
+	}
+	w := p.l.wal
+	for ; p.oldest < p.state.pos.seg; p.oldest++ {
+		if err := w.fs.Remove(segmentName(w.dir, p.oldest)); err != nil {
+			return fmt.Errorf("couldn't retire a WAL segment: %w", err)
+		}
+	}
+	if err := w.fs.SyncDir(w.dir); err != nil {
+		return fmt.Errorf("couldn't retire WAL segments: %w", err)
+	}
+	return nil
+}
+
+func (p *pack) level2() upper {
+	if len(p.upper) == 0 {
+		return nil
+	}
+	return p.upper[0]
+}
+
+// stop packs everything that was put, writes the state and ends the goroutine.
+func (p *packer) stop() error {
+	p.mu.Lock()
+	p.closing = true
+	p.cond.Broadcast()
+	p.mu.Unlock()
+	err := <-p.finished
+	for _, g := range p.l.sorted() {
+		err = errors.Join(err, p.store.close(g))
+	}
+	return err
+}

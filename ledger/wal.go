@@ -1,0 +1,203 @@
+package ledger
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/internal/disk"
+)
+
+// segmentHeader begins each WAL segment: magic uint32, number uint64, CRC-32C uint32; then zeros up to here.
+const (
+	segmentHeader = 64
+	segmentMagic  = 0x514c5731 // "QLW1"
+	zeroStep      = 256 << 10
+)
+
+// wal is the write-ahead log: preallocated segments of frames. Only the writer goroutine uses it after the start; the
+// segment after the current one is made ready in the background.
+type wal struct {
+	fs   disk.FS
+	dir  string
+	size int64
+
+	seg  uint64 // number of the current segment
+	file disk.File
+	off  int64 // where the next frame goes
+	end  int64 // size of the current segment
+
+	next chan prepared // the segment after the current one; capacity 1; nil while nobody prepares it
+}
+
+type prepared struct {
+	file disk.File
+	err  error
+}
+
+func segmentName(dir string, seg uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%08d.wal", seg))
+}
+
+// segments lists the numbers of the segments in a directory, ascending, and removes what was left half made.
+func segments(fs disk.FS, dir string) ([]uint64, error) {
+	names, err := fs.List(dir)
+	if err != nil {
+		return nil, err
+	}
+	var segs []uint64
+	for _, name := range names {
+		if strings.HasSuffix(name, ".tmp") {
+			if err := fs.Remove(filepath.Join(dir, name)); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		n, err := strconv.ParseUint(strings.TrimSuffix(name, ".wal"), 10, 64)
+		if err != nil || filepath.Base(segmentName(dir, n)) != name {
+			return nil, fmt.Errorf("%s is no file of the ledger", filepath.Join(dir, name))
+		}
+		segs = append(segs, n)
+	}
+	return segs, nil
+}
+
+// makeSegment makes a segment of zeros whose contents can be synced later without moving metadata. It is filled in
+// steps, each synced, so that no sync of the current segment waits behind a large one.
+func makeSegment(fs disk.FS, dir string, seg uint64, size int64) (disk.File, error) {
+	name := segmentName(dir, seg)
+	f, err := fs.Create(name + ".tmp")
+	if err != nil {
+		return nil, err
+	}
+	if err := fillSegment(f, seg, size); err != nil {
+		return nil, errors.Join(err, f.Close(), fs.Remove(name+".tmp"))
+	}
+	if err := fs.Rename(name+".tmp", name); err != nil {
+		return nil, errors.Join(err, f.Close(), fs.Remove(name+".tmp"))
+	}
+	if err := fs.SyncDir(dir); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func fillSegment(f disk.File, seg uint64, size int64) error {
+	block := make([]byte, min(zeroStep, size))
+	for off := int64(0); off < size; off += zeroStep {
+		b := block[:min(zeroStep, size-off)]
+		clear(b)
+		if off == 0 {
+			putSegmentHeader(b, seg)
+		}
+		if _, err := f.WriteAt(b, off); err != nil {
+			return err
+		}
+		if err := f.Sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func putSegmentHeader(b []byte, seg uint64) {
+	binary.BigEndian.PutUint32(b, segmentMagic)
+	binary.BigEndian.PutUint64(b[4:], seg)
+	binary.BigEndian.PutUint32(b[12:], crc32.Checksum(b[:12], castagnoli))
+}
+
+// openSegment opens a segment and returns its size.
+func openSegment(fs disk.FS, dir string, seg uint64) (disk.File, int64, error) {
+	f, err := fs.Open(segmentName(dir, seg))
+	if err != nil {
+		return nil, 0, err
+	}
+	var got, want [segmentHeader]byte
+	putSegmentHeader(want[:], seg)
+	size, err := f.Size()
+	if err == nil {
+		_, err = f.ReadAt(got[:], 0)
+	}
+	if err == nil && got != want {
+		err = fmt.Errorf("the header of WAL segment %d is damaged: %w", seg, querschott.ErrHalt)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, size, nil
+}
+
+// room is how many bytes the largest frame may have.
+func (w *wal) room() int64 { return w.size - segmentHeader }
+
+// write puts a frame behind the last one and makes it durable. After an error nothing has been added.
+func (w *wal) write(frame []byte) error {
+	if w.off+int64(len(frame)) > w.end {
+		if err := w.rotate(); err != nil {
+			return fmt.Errorf("couldn't get another WAL segment: %w", err)
+		}
+	}
+	if _, err := w.file.WriteAt(frame, w.off); err != nil {
+		return fmt.Errorf("couldn't write to the WAL: %w", halt(err))
+	}
+	if err := w.file.Sync(); err != nil {
+		return fmt.Errorf("couldn't sync the WAL: %w", halt(err))
+	}
+	w.off += int64(len(frame))
+	return nil
+}
+
+// halt marks an error after which nobody knows what is on the disk. A full disk is none: the frame is written again in
+// the same place.
+func halt(err error) error {
+	if disk.IsFull(err) {
+		return err
+	}
+	return errors.Join(err, querschott.ErrHalt)
+}
+
+func (w *wal) rotate() error {
+	if w.next == nil {
+		w.prepare()
+	}
+	p := <-w.next
+	if p.err != nil { // perhaps long ago
+		w.prepare()
+		p = <-w.next
+	}
+	w.next = nil
+	if p.err != nil {
+		return p.err
+	}
+	old := w.file
+	w.file, w.seg, w.off, w.end = p.file, w.seg+1, segmentHeader, w.size
+	w.prepare()
+	return old.Close()
+}
+
+// prepare starts making the segment after the current one, unless it is there.
+func (w *wal) prepare() {
+	next := make(chan prepared, 1)
+	w.next = next
+	fs, dir, seg, size := w.fs, w.dir, w.seg+1, w.size
+	go func() {
+		f, err := makeSegment(fs, dir, seg, size)
+		next <- prepared{f, err}
+	}()
+}
+
+// close waits for the segment that is being made.
+func (w *wal) close() error {
+	var err error
+	if w.next != nil {
+		if p := <-w.next; p.file != nil {
+			err = p.file.Close()
+		}
+	}
+	return errors.Join(err, w.file.Close())
+}
