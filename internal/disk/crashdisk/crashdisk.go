@@ -60,9 +60,10 @@ func (d *Disk) Crash(rng *rand.Rand) *Disk {
 	defer d.mu.Unlock()
 	after := New()
 	names := map[string]*inode{}
-	for name, node := range d.safe {
-		if d.live[name] == node || rng.IntN(2) == 0 {
-			names[name] = node
+	for _, name := range sortedNames(d.safe) {
+		// A name that was replaced is the old file or the new one, never none.
+		if d.live[name] != nil || rng.IntN(2) == 0 {
+			names[name] = d.safe[name]
 		}
 	}
 	for _, name := range sortedNames(d.live) {
