@@ -38,6 +38,7 @@ type reader struct {
 
 	path    []byte // of the open elements: "Bundle/entry/resource/Patient/identifier"
 	marks   []int  // length of path before each open element
+	root    bool   // was seen
 	bundle  bool   // the root is a FHIR Bundle
 	profile string // of the bundle
 	asked   bool   // a cancellation's List was seen
@@ -122,6 +123,11 @@ func (r *reader) start(t xml.StartElement) bool {
 		return false
 	}
 	if len(r.marks) == 0 {
+		if r.root {
+			r.note(FindingSyntax, "") // encoding/xml reads on after the end of a document
+			return false
+		}
+		r.root = true
 		r.bundle = t.Name.Local == "Bundle" && t.Name.Space == fhirNamespace
 	}
 	r.marks = append(r.marks, len(r.path))

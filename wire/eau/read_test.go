@@ -175,6 +175,7 @@ func TestFindings(t *testing.T) {
 		{"entity", replace(`value="Arbeitsunfähigkeit"`, `value="&bomb;"`), FindingSyntax, ""},
 		{"cut off", good[:len(good)/2], FindingSyntax, ""},
 		{"wrong end", replace("</Patient>", "</Patent>"), FindingSyntax, ""},
+		{"two documents", good + good, FindingSyntax, ""},
 		{"not XML", "nothing", FindingNotABundle, ""},
 		{"empty", "", FindingNotABundle, ""},
 		{"another root", "<Parameters xmlns='http://hl7.org/fhir'/>", FindingNotABundle, ""},

@@ -130,7 +130,7 @@ func (d *Delivery) check() error {
 		}
 	}
 	h := Header{Fields: []Field{{"Message-ID", d.MessageID}}}
-	if h.messageID("Message-ID", true) != d.MessageID {
+	if d.MessageID == "" || h.messageID("Message-ID", true) != d.MessageID {
 		return errors.New("a Message-ID is written <left@right>, in printable ASCII without blanks")
 	}
 	if k, ok := ParseDienstkennung(d.Dienstkennung.String()); !ok || k != d.Dienstkennung {

@@ -121,14 +121,37 @@ func (p *part) decode() ([]byte, error) {
 	case "base64":
 		return decodeBase64(p.body)
 	case "quoted-printable":
-		out, err := io.ReadAll(quotedprintable.NewReader(bytes.NewReader(p.body)))
-		if err != nil {
-			return nil, &ExtractError{Reason: BadEncoding, Err: err}
-		}
-		return out, nil
+		return decodeQuotedPrintable(p.body)
 	default:
 		return nil, &ExtractError{Reason: BadEncoding}
 	}
+}
+
+// decodeQuotedPrintable refuses an equals sign before neither two hexadecimal digits nor the end of a line. The standard
+// library takes it as a literal, which would turn a damaged transfer into other octets than the sender's.
+func decodeQuotedPrintable(b []byte) ([]byte, error) {
+	for rest := b; ; {
+		i := bytes.IndexByte(rest, '=')
+		if i < 0 {
+			break
+		}
+		rest = rest[i+1:]
+		if after := bytes.TrimLeft(rest, " \t"); len(after) == 0 || after[0] == '\r' || after[0] == '\n' {
+			continue // a soft line end
+		}
+		if len(rest) < 2 || !hexDigit(rest[0]) || !hexDigit(rest[1]) {
+			return nil, &ExtractError{Reason: BadEncoding}
+		}
+	}
+	out, err := io.ReadAll(quotedprintable.NewReader(bytes.NewReader(b)))
+	if err != nil {
+		return nil, &ExtractError{Reason: BadEncoding, Err: err}
+	}
+	return out, nil
+}
+
+func hexDigit(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'A' && c <= 'F' || c >= 'a' && c <= 'f'
 }
 
 // decodeBase64 accepts blanks and line ends anywhere and a missing padding. Anything else that is not of the alphabet is
