@@ -61,7 +61,6 @@ func (o Options) engine(shared *Shared, l *engineLog) *pebble.Options {
 		EventListener: &pebble.EventListener{
 			BackgroundError: l.backgroundError,
 			DataCorruption:  l.corruption,
-			DiskSlow:        l.diskSlow,
 		},
 	}
 	e.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
@@ -108,9 +107,4 @@ func (l *engineLog) backgroundError(err error) {
 // corruption reports damage without the keys around it. The read or compaction that met it fails with an error.
 func (l *engineLog) corruption(i pebble.DataCorruptionInfo) {
 	l.log.Error("cell engine: damaged file", "dir", l.dir, "file", i.Path)
-}
-
-func (l *engineLog) diskSlow(i pebble.DiskSlowInfo) {
-	l.log.Warn("cell engine: slow disk", "dir", l.dir, "file", i.Path, "operation", i.OpType.String(),
-		"for", i.Duration)
 }

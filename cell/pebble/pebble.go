@@ -10,7 +10,7 @@
 //   - Eighty idle stores open in about a second and together stay far below 120 MB.
 //
 // On disk a store is a directory of its own with mode 0700, in Pebble's format (version FormatValueSeparation): NNN.log
-// (write-ahead log), NNN.sst (tables), MANIFEST-NNN and marker files (which tables are in force), OPTIONS-NNN, LOCK.
+// (write-ahead log), NNN.sst (tables), MANIFEST-NNN and marker files (which tables are in force), OPTIONS-NNN, LOCK, and while it is closed INVENTORY (names, sizes, checksums).
 // Values are sealed before they come here and are not compressed: sealed bytes do not shrink.
 package pebble
 
@@ -18,6 +18,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -36,8 +37,9 @@ var bloomFilter = bloom.FilterPolicy(10)
 
 // Store is a cell on a directory. It implements [cell.Store].
 type Store struct {
-	dir string
-	db  *pebble.DB
+	dir  string
+	disk vfs.FS
+	db   *pebble.DB
 
 	broken chan struct{} // closed when the engine failed for good; cause is set before
 
@@ -63,7 +65,12 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := checkDirectory(o.FS, dir, o.MustExist); err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, broken: make(chan struct{})}
+	s := &Store{dir: dir, disk: o.FS, broken: make(chan struct{})}
+	if err := checkInventory(o.FS, dir); err != nil {
+		return nil, explainOpen(dir, err)
+	}
+	disk := &failStop{FS: o.FS, dir: dir, fail: s.fail}
+	o.FS = disk
 	db, err := openEngine(dir, o.engine(shared, &engineLog{dir: dir, log: o.Logger, fail: s.fail}))
 	if err == nil {
 		err = s.failure()
@@ -71,23 +78,27 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, explainOpen(dir, err)
 	}
+	disk.armed.Store(true)
 	s.db = db
 	return s, nil
 }
 
 // checkDirectory makes the directory, or refuses one that has the files of a store and not the ones that name them:
 // there the engine would begin an empty store.
-func checkDirectory(fs vfs.FS, dir string, mustExist bool) error {
+func checkDirectory(disk vfs.FS, dir string, mustExist bool) error {
 	if !mustExist {
-		if err := fs.MkdirAll(dir, 0o700); err != nil {
+		if err := disk.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("couldn't make the directory of cell %s: %w", dir, err)
 		}
 	}
-	names, err := fs.List(dir)
+	names, err := disk.List(dir)
+	if mustExist && errors.Is(err, fs.ErrNotExist) {
+		return explainOpen(dir, errMissing)
+	}
 	if err != nil {
 		return explainOpen(dir, err)
 	}
-	desc, err := pebble.Peek(dir, fs)
+	desc, err := pebble.Peek(dir, disk)
 	if err != nil {
 		return explainOpen(dir, err)
 	}
@@ -100,8 +111,13 @@ func checkDirectory(fs vfs.FS, dir string, mustExist bool) error {
 				cell.ErrDamaged))
 		}
 	}
+	if mustExist {
+		return explainOpen(dir, errMissing)
+	}
 	return nil
 }
+
+var errMissing = fmt.Errorf("%w: there is no store in it", cell.ErrDamaged)
 
 // openEngine turns a panic of the engine over damaged files into an error.
 func openEngine(dir string, e *pebble.Options) (db *pebble.DB, err error) {
@@ -116,11 +132,8 @@ func openEngine(dir string, e *pebble.Options) (db *pebble.DB, err error) {
 func explainOpen(dir string, err error) error {
 	const advice = "keep the directory as it is, restore the newest checkpoint of this insurer's cell to its place and " +
 		"start again; other insurers are not concerned"
-	switch {
-	case errors.Is(err, pebble.ErrDBDoesNotExist):
-		return fmt.Errorf("couldn't open cell %s: %w: there is no store in it; %s", dir, cell.ErrDamaged, advice)
-	case pebble.IsCorruptionError(err), errors.Is(err, cell.ErrDamaged):
-		return fmt.Errorf("couldn't open cell %s: %w: %s", dir, damaged(err), advice)
+	if err = damaged(err); errors.Is(err, cell.ErrDamaged) {
+		return fmt.Errorf("couldn't open cell %s: %w; %s", dir, err, advice)
 	}
 	return fmt.Errorf("couldn't open cell %s: %w", dir, err)
 }
@@ -215,6 +228,9 @@ func (s *Store) Scan(lo, hi []byte, fn func(key, value []byte) error) error {
 	if hi != nil && bytes.Compare(lo, hi) >= 0 {
 		return nil
 	}
+	if len(lo) == 0 {
+		lo = nil // the engine takes an empty bound that is not nil for a mistake
+	}
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
 	if err != nil {
 		return fmt.Errorf("couldn't scan cell %s: %w", s.dir, damaged(err))
@@ -266,7 +282,7 @@ func (s *Store) Commit(b *cell.Batch) error {
 			return fmt.Errorf("couldn't fill a batch for cell %s: %w", s.dir, err)
 		}
 	}
-	// The engine runs in a goroutine of its own, because a failing write-ahead log leaves commits hanging inside it.
+	// The engine runs in a goroutine of its own, because a failing disk leaves commits hanging inside it: see failStop.
 	done := make(chan error, 1)
 	go func() { done <- s.apply(batch) }()
 	select {
@@ -277,14 +293,8 @@ func (s *Store) Commit(b *cell.Batch) error {
 	}
 }
 
-// apply commits. The engine reports a failed write-ahead log to its logger or by a panic, and may return nil after it.
-func (s *Store) apply(batch *pebble.Batch) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.fail(fmt.Errorf("the engine stopped: %v", p))
-			err = s.failure()
-		}
-	}()
+// apply commits. What the engine calls fatal it tells its logger, and may return nil after it.
+func (s *Store) apply(batch *pebble.Batch) error {
 	if err := s.db.Apply(batch, pebble.Sync); err != nil {
 		return fmt.Errorf("couldn't commit to cell %s: %w", s.dir, damaged(err))
 	}
@@ -306,6 +316,9 @@ func (s *Store) Checkpoint(dir string) error {
 	defer s.leave()
 	if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
 		return fmt.Errorf("couldn't make a checkpoint of cell %s in %s: %w", s.dir, dir, damaged(err))
+	}
+	if err := writeInventory(s.disk, dir); err != nil {
+		return fmt.Errorf("couldn't list the files of the checkpoint %s: %w", dir, err)
 	}
 	return s.failure()
 }
@@ -335,6 +348,9 @@ func (s *Store) Close() error {
 	}
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("couldn't close cell %s: %w", s.dir, err)
+	}
+	if err := writeInventory(s.disk, s.dir); err != nil {
+		return fmt.Errorf("couldn't list the files of cell %s: %w", s.dir, err)
 	}
 	return nil
 }
