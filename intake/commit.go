@@ -314,6 +314,7 @@ func (j *Journal) land(f *flight) {
 	j.mu.Lock()
 	for i, p := range f.waiters {
 		e := f.entries[i]
+		j.stats.Bytes += recordSize(int(e.h.bodyLen))
 		j.queueOf(p.a.Compartment).push(ref{e.h.seq, f.act.segment, e.off, e.h.bodyLen, e.h.received})
 	}
 	f.act.waiting += len(f.waiters)

@@ -42,6 +42,8 @@ type Journal struct {
 	ready   chan *segment // one prepared segment
 	failed  chan error    // why there is none
 	flights chan *flight  // from the sealer to the writer
+	buffers chan []byte   // used ones, to be filled again
+	scratch []byte        // plaintext of the entry being sealed; owned by the sealer
 
 	pendingMu sync.Mutex // guards pending and closed
 	pending   []*pending
@@ -60,6 +62,7 @@ type Journal struct {
 // Stats counts since the start.
 type Stats struct {
 	Appended    uint64 `json:"appended"`
+	Bytes       int64  `json:"bytes"`       // of the entries, sealed
 	Refused     uint64 `json:"refused"`     // no room, or a copy missing
 	Mended      uint64 `json:"mended"`      // damaged in one copy, restored from another
 	Quarantined uint64 `json:"quarantined"` // damaged in every copy

@@ -65,7 +65,7 @@ func Take(_ context.Context, m *intake.Message, tx *intake.Tx) (intake.Note, err
 		findings = append(findings, "the document names another insurer")
 	}
 	n := intake.Note{Result: Stored, Document: doc.Identifier, Person: doc.Person, Findings: findings}
-	if doc.Kind == eau.Cancellation {
+	if doc.Kind == eau.KindCancellation {
 		n.Result = Cancelled
 	}
 	facts := Facts{
@@ -139,7 +139,7 @@ func recognise(m *intake.Message, doc *eau.Document, tx *intake.Tx) (s sighting,
 	case len(value) == 8:
 		s.duplicate, s.first = true, binary.BigEndian.Uint64(value)
 	}
-	if doc.Kind == eau.Cancellation && doc.Cancels != "" {
+	if doc.Kind == eau.KindCancellation && doc.Cancels != "" {
 		id := sha256.Sum256([]byte(doc.Cancels))
 		tx.Put(cell.Key(cell.ServiceSpace(tx.Compartment.Service), cell.KindIndex, []byte("cancelled"), id[:]), seq)
 	}

@@ -1,0 +1,302 @@
+package node
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/querschott/querschott"
+)
+
+// Config is the whole configuration of a node: one YAML file. The doc tags are the manual: `querschott config` prints them.
+// Relative paths are relative to the directory of the file.
+type Config struct {
+	Domain    string        `yaml:"domain" doc:"Name of this platform. It is part of the names of the ledgers and of the operators' keys; never change it."`
+	Data      string        `yaml:"data" doc:"Directory of everything that the node writes, except the copies of the journal."`
+	Keyring   KeyringConfig `yaml:"keyring" doc:"The private keys of the compartments, encrypted in one age file inside the data directory."`
+	Insurers  string        `yaml:"insurers" doc:"File with the insurers; 'querschott insurer add' maintains it."`
+	Operators string        `yaml:"operators" doc:"File with the operators and their public keys; 'querschott operator add' maintains it. Whoever can write it can open doors."`
+	Intake    IntakeConfig  `yaml:"intake" doc:"The journal of sealed arrivals."`
+	Mail      MailConfig    `yaml:"mail" doc:"The SMTP entrance."`
+	Outbox    OutboxConfig  `yaml:"outbox" doc:"Mail that leaves: delivery status notifications."`
+	Console   ConsoleConfig `yaml:"console" doc:"The operators' page."`
+	Log       LogConfig     `yaml:"log" doc:"The node's own log, on standard error. It names no insured person and no secret."`
+
+	dir string // of the file
+}
+
+// KeyringConfig says how the keyring is unlocked.
+type KeyringConfig struct {
+	Unlock string `yaml:"unlock" doc:"'key-file': the key file is read each time a door opens and kept in no memory. 'passphrase': the key file is protected by a passphrase, which is asked for at the start."`
+	Key    string `yaml:"key" doc:"The key file. Keep it on another medium than the data directory: whoever has both can read everything."`
+}
+
+// IntakeConfig configures the journal.
+type IntakeConfig struct {
+	Copies  []string `yaml:"copies" doc:"Directories that each hold the whole journal. A sender gets its 250 when the message is synced in all of them. Put them on different disks or hosts."`
+	Segment Size     `yaml:"segment" doc:"Size of a journal file. Files are filled with zeros before use, so this much room is taken at once in every copy."`
+	MaxMail Size     `yaml:"max_mail" doc:"Largest mail taken; a larger one is answered with 552. KIM allows 15 MiB before encoding."`
+}
+
+// MailConfig configures the SMTP entrance.
+type MailConfig struct {
+	Hostname       string `yaml:"hostname" doc:"Name in the greeting and in delivery status notifications."`
+	StartTLS       string `yaml:"starttls" doc:"Address for SMTP with STARTTLS, empty: none."`
+	TLS            string `yaml:"tls" doc:"Address for SMTP with implicit TLS, empty: none."`
+	Certificate    string `yaml:"certificate" doc:"Certificate chain, PEM."`
+	Key            string `yaml:"key" doc:"Private key of the certificate, PEM."`
+	Accounts       string `yaml:"accounts" doc:"File with the mail accounts; 'querschott account add' maintains it. Passwords are generated, only their hashes are kept."`
+	MaxConnections int    `yaml:"max_connections" doc:"Connections at the same time; one more is answered with 421."`
+	StatusPage     string `yaml:"status_page" doc:"Address of the public status page, told to senders when a door is closed."`
+}
+
+// OutboxConfig configures the mail that leaves.
+type OutboxConfig struct {
+	Relay        string   `yaml:"relay" doc:"host:port of the mail relay. Empty: everything goes into local mailboxes."`
+	RelayTLS     string   `yaml:"relay_tls" doc:"'starttls', 'tls' or 'none' (only to a relay on this host)."`
+	RelayCA      string   `yaml:"relay_ca" doc:"CA file that the relay's certificate must chain to; empty: the system's."`
+	User         string   `yaml:"user" doc:"Account at the relay, empty: none."`
+	PasswordFile string   `yaml:"password_file" doc:"File with the password of that account."`
+	Local        []string `yaml:"local" doc:"Domains whose mail is put into local mailboxes even when there is a relay."`
+}
+
+// ConsoleConfig configures the operators' page.
+type ConsoleConfig struct {
+	Listen      string   `yaml:"listen" doc:"Address of the page. Without a certificate only a loopback address is allowed."`
+	Certificate string   `yaml:"certificate" doc:"Certificate chain, PEM, empty: plain HTTP."`
+	Key         string   `yaml:"key" doc:"Private key of the certificate, PEM."`
+	Hosts       []string `yaml:"hosts" doc:"Host names under which the page may be called, besides the address itself."`
+}
+
+// LogConfig configures the log.
+type LogConfig struct {
+	Level  string `yaml:"level" doc:"'debug', 'info', 'warn' or 'error'."`
+	Format string `yaml:"format" doc:"'text' or 'json'."`
+}
+
+// Insurer is one tenant.
+type Insurer struct {
+	IK        querschott.IK        `yaml:"ik" json:"ik"`
+	Name      string               `yaml:"name" json:"name"`
+	Insured   int                  `yaml:"insured,omitempty" json:"insured,omitempty"`
+	Services  []querschott.Service `yaml:"services" json:"services"`
+	Addresses []string             `yaml:"addresses" json:"addresses"`
+}
+
+// Operator is somebody who may move doors.
+type Operator struct {
+	Name querschott.Actor `yaml:"name" json:"name"`
+	Keys []string         `yaml:"keys" json:"keys"` // C2SP vkeys
+}
+
+// Default returns the configuration that 'querschott init' writes.
+func Default() Config {
+	return Config{
+		Domain: "querschott.example", Data: "data", Insurers: "insurers.yaml", Operators: "operators.yaml",
+		Keyring: KeyringConfig{Unlock: "key-file", Key: "unlock.key"},
+		Intake:  IntakeConfig{Copies: []string{"journal-a", "journal-b"}, Segment: 64 << 20, MaxMail: 30 << 20},
+		Mail: MailConfig{
+			Hostname: "mail.querschott.example", StartTLS: "127.0.0.1:2525", TLS: "127.0.0.1:2465", Certificate: "tls/cert.pem",
+			Key: "tls/key.pem", Accounts: "accounts.json", MaxConnections: 6000, StatusPage: "https://status.querschott.example/",
+		},
+		Outbox:  OutboxConfig{RelayTLS: "starttls", Local: []string{}},
+		Console: ConsoleConfig{Listen: "127.0.0.1:8080", Hosts: []string{}},
+		Log:     LogConfig{Level: "info", Format: "text"},
+	}
+}
+
+// maxConfig is the largest configuration file that is read.
+const maxConfig = 4 << 20
+
+// LoadConfig reads a configuration. An unknown key is an error with its line; a missing one has its default.
+func LoadConfig(file string) (*Config, error) {
+	cfg := Default()
+	if err := loadYAML(file, &cfg); err != nil {
+		return nil, err
+	}
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		return nil, err
+	}
+	cfg.dir = filepath.Dir(abs)
+	cfg.resolve()
+	return &cfg, cfg.validate()
+}
+
+func loadYAML(file string, into any) error {
+	st, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	if st.Size() > maxConfig {
+		return fmt.Errorf("%s has more than %d bytes", file, maxConfig)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict())
+	if err := dec.Decode(into); err != nil {
+		return fmt.Errorf("couldn't read %s: %s", file, yaml.FormatError(err, false, true))
+	}
+	return nil
+}
+
+// resolve makes paths absolute.
+func (c *Config) resolve() {
+	paths := []*string{
+		&c.Data, &c.Insurers, &c.Operators, &c.Keyring.Key, &c.Mail.Certificate, &c.Mail.Key, &c.Mail.Accounts,
+		&c.Outbox.RelayCA, &c.Outbox.PasswordFile, &c.Console.Certificate, &c.Console.Key,
+	}
+	for i := range c.Intake.Copies {
+		paths = append(paths, &c.Intake.Copies[i])
+	}
+	for _, p := range paths {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(c.dir, *p)
+		}
+	}
+}
+
+// validate checks what can be told from the text alone.
+func (c *Config) validate() error {
+	var errs error
+	wrong := func(format string, args ...any) { errs = errors.Join(errs, fmt.Errorf(format, args...)) }
+	if c.Domain == "" || strings.ContainsAny(c.Domain, " +/\t\n") {
+		wrong("domain: must be a name without spaces, '+' and '/'")
+	}
+	if len(c.Intake.Copies) == 0 {
+		wrong("intake.copies: at least one directory is needed")
+	}
+	seen := map[string]bool{}
+	for _, dir := range c.Intake.Copies {
+		if seen[dir] {
+			wrong("intake.copies: %s stands there twice", dir)
+		}
+		seen[dir] = true
+	}
+	if c.Intake.Segment < 1<<20 || c.Intake.Segment > 1<<30 {
+		wrong("intake.segment: must be between 1MiB and 1GiB")
+	}
+	if c.Intake.MaxMail < 1<<10 || c.Intake.MaxMail > c.Intake.Segment*3/4 {
+		wrong("intake.max_mail: must be between 1KiB and three quarters of intake.segment")
+	}
+	oneOf := func(key, value string, allowed ...string) {
+		for _, a := range allowed {
+			if a == value {
+				return
+			}
+		}
+		wrong("%s: %q is not one of %s", key, value, strings.Join(allowed, ", "))
+	}
+	oneOf("keyring.unlock", c.Keyring.Unlock, "key-file", "passphrase")
+	oneOf("outbox.relay_tls", c.Outbox.RelayTLS, "starttls", "tls", "none")
+	oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	oneOf("log.format", c.Log.Format, "text", "json")
+	if c.Mail.MaxConnections < 1 {
+		wrong("mail.max_connections: must be at least 1")
+	}
+	if c.Console.Certificate == "" && c.Console.Listen != "" && !loopback(c.Console.Listen) {
+		wrong("console.listen: %s is reachable from outside, so console.certificate and console.key are needed", c.Console.Listen)
+	}
+	return errs
+}
+
+// Size is a number of bytes, written as "64MiB", "30MiB", "512KiB" or a plain number.
+type Size int64
+
+var units = []struct {
+	suffix string
+	factor Size
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"", 1}}
+
+// UnmarshalText reads a size.
+func (s *Size) UnmarshalText(b []byte) error {
+	text := strings.TrimSpace(string(b))
+	for _, u := range units {
+		num, ok := strings.CutSuffix(text, u.suffix)
+		if !ok {
+			continue
+		}
+		var n int64
+		if _, err := fmt.Sscanf(num+"\n", "%d\n", &n); err != nil || n < 0 || fmt.Sprint(n) != num || n > 1<<40/int64(u.factor) {
+			return fmt.Errorf("%q is not a size; write 64MiB, 512KiB or a number of bytes", text)
+		}
+		*s = Size(n) * u.factor
+		return nil
+	}
+	return nil
+}
+
+// MarshalText writes a size with the largest unit that fits.
+func (s Size) MarshalText() ([]byte, error) {
+	for _, u := range units {
+		if s >= u.factor && s%u.factor == 0 {
+			return fmt.Appendf(nil, "%d%s", s/u.factor, u.suffix), nil
+		}
+	}
+	return []byte("0"), nil
+}
+
+// Example returns the configuration as commented YAML, made from the doc tags.
+func Example(cfg Config) string {
+	var b strings.Builder
+	b.WriteString("# Configuration of a Querschott node. Paths are relative to the directory of this file.\n")
+	writeExample(&b, reflect.ValueOf(cfg), "")
+	return b.String()
+}
+
+func writeExample(b *strings.Builder, v reflect.Value, indent string) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		if key == "" {
+			continue
+		}
+		if indent == "" {
+			b.WriteString("\n")
+		}
+		for _, line := range wrap(f.Tag.Get("doc"), 110-len(indent)) {
+			fmt.Fprintf(b, "%s# %s\n", indent, line)
+		}
+		value := v.Field(i)
+		switch x := value.Interface().(type) {
+		case Size:
+			text, _ := x.MarshalText() // never fails
+			fmt.Fprintf(b, "%s%s: %s\n", indent, key, text)
+		case []string:
+			fmt.Fprintf(b, "%s%s: [%s]\n", indent, key, strings.Join(x, ", "))
+		case string:
+			fmt.Fprintf(b, "%s%s: %q\n", indent, key, x)
+		default:
+			if value.Kind() == reflect.Struct {
+				fmt.Fprintf(b, "%s%s:\n", indent, key)
+				writeExample(b, value, indent+"  ")
+				continue
+			}
+			fmt.Fprintf(b, "%s%s: %v\n", indent, key, x)
+		}
+	}
+}
+
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		line = strings.TrimSpace(line + " " + word)
+	}
+	if line != "" {
+		lines = append(lines, line)
+	}
+	return lines
+}

@@ -1,0 +1,230 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/door"
+	"github.com/querschott/querschott/intake"
+	"github.com/querschott/querschott/ledger"
+)
+
+// The control socket answers JSON over HTTP. Who may open the socket is decided by the file's mode, 0600 in a directory
+// of mode 0700; moving a door takes an operator's signature all the same.
+const (
+	controlSocket = "control.sock"
+	maxControl    = 64 << 10
+)
+
+func (n *Node) openControl(ctx context.Context) error {
+	path := n.path(controlSocket)
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		return errors.Join(fmt.Errorf("another node is running on %s", n.cfg.Data), conn.Close())
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "unix", path)
+	if err != nil {
+		return err
+	}
+	n.sockets.control = l
+	return os.Chmod(path, 0o600)
+}
+
+// DraftRequest asks for the text of an order to be signed.
+type DraftRequest struct {
+	Compartment querschott.Compartment `json:"compartment"`
+	To          querschott.DoorState   `json:"to"`
+	Reason      string                 `json:"reason"`
+	Incident    string                 `json:"incident"`
+	Expires     time.Time              `json:"expires,omitzero"`
+	Actor       querschott.Actor       `json:"actor"`
+}
+
+// ControlError is how a failure is answered.
+type ControlError struct {
+	Code querschott.Code `json:"code"`
+	Text string          `json:"error"`
+}
+
+func (n *Node) controlHandler() http.Handler {
+	mux := http.NewServeMux()
+	get := func(path string, fn func(r *http.Request) (any, error)) { mux.Handle("GET "+path, n.answer(fn)) }
+	post := func(path string, fn func(r *http.Request) (any, error)) { mux.Handle("POST "+path, n.answer(fn)) }
+	get("/v1/status", func(*http.Request) (any, error) { return n.Status(), nil })
+	get("/v1/spool", func(*http.Request) (any, error) { return n.Spool(), nil })
+	get("/v1/flagged", n.controlFlagged)
+	get("/v1/doors", func(*http.Request) (any, error) { return n.DoorViews(), nil })
+	get("/v1/proposals", func(*http.Request) (any, error) { return n.doors.Proposals(), nil })
+	post("/v1/doors/draft", n.controlDraft)
+	post("/v1/doors/submit", n.controlSubmit)
+	post("/v1/proposals/withdraw", n.controlWithdraw)
+	post("/v1/login", n.controlLogin)
+	post("/v1/accounts/reload", func(*http.Request) (any, error) { return struct{}{}, n.accounts.Reload() })
+	get("/v1/ledger/origins", func(*http.Request) (any, error) { return n.LedgerOrigins() })
+	get("/v1/ledger/show", n.controlShow)
+	get("/v1/ledger/prove", n.controlProve)
+	post("/v1/ledger/verify", func(r *http.Request) (any, error) { return n.ledger.Verify(r.Context(), nil) })
+	post("/v1/ledger/export", n.controlExport)
+	post("/v1/backup", n.controlBackup)
+	return mux
+}
+
+// answer runs one control function and writes its result, or its error with the code.
+func (n *Node) answer(fn func(r *http.Request) (any, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxControl)
+		v, err := fn(r)
+		w.Header().Set("Content-Type", "application/json")
+		if err != nil {
+			code := querschott.CodeOf(err)
+			w.WriteHeader(httpStatus(code))
+			v = ControlError{Code: code, Text: err.Error()}
+		}
+		if err := json.NewEncoder(w).Encode(v); err != nil {
+			n.log.Debug("couldn't answer on the control socket", "err", err)
+		}
+	})
+}
+
+func httpStatus(c querschott.Code) int {
+	switch c {
+	case querschott.CodeNotFound, querschott.CodeUnknownHere:
+		return http.StatusNotFound
+	case querschott.CodeConflict:
+		return http.StatusConflict
+	case querschott.CodeForbidden:
+		return http.StatusForbidden
+	case querschott.CodeUnauthorized:
+		return http.StatusUnauthorized
+	case querschott.CodeInvalid, querschott.CodeTooLarge:
+		return http.StatusBadRequest
+	case querschott.CodeDoorClosed, querschott.CodeDoorHeld, querschott.CodeNoRoom:
+		return http.StatusServiceUnavailable
+	case querschott.CodeInternal:
+		return http.StatusInternalServerError
+	default:
+		return http.StatusInternalServerError
+	}
+}
+
+func decode[T any](r *http.Request) (v T, err error) {
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&v); err != nil {
+		return v, querschott.Refuse(querschott.CodeInvalid, "the request cannot be read: %v", err)
+	}
+	return v, nil
+}
+
+func (n *Node) controlDraft(r *http.Request) (any, error) {
+	d, err := decode[DraftRequest](r)
+	if err != nil {
+		return nil, err
+	}
+	o, err := n.doors.Draft(door.Request{Compartment: d.Compartment, To: d.To, Reason: d.Reason, Incident: d.Incident, Expires: d.Expires}, d.Actor)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{"text": o.Text()}, nil
+}
+
+func (n *Node) controlSubmit(r *http.Request) (any, error) {
+	d, err := decode[struct {
+		Note []byte `json:"note"`
+	}](r)
+	if err != nil {
+		return nil, err
+	}
+	out, err := n.doors.Submit(r.Context(), d.Note)
+	if out.Order == nil && out.Proposal == nil {
+		return nil, err
+	}
+	answer := struct {
+		door.Outcome
+		Warning string `json:"warning,omitempty"`
+	}{Outcome: out}
+	if err != nil {
+		answer.Warning = err.Error()
+	}
+	return answer, nil
+}
+
+func (n *Node) controlWithdraw(r *http.Request) (any, error) {
+	d, err := decode[struct {
+		ID string `json:"id"`
+	}](r)
+	if err != nil {
+		return nil, err
+	}
+	s, _, err := n.signer("machine." + n.cfg.Domain)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, n.doors.Withdraw(r.Context(), d.ID, s)
+}
+
+func (n *Node) controlLogin(r *http.Request) (any, error) {
+	d, err := decode[struct {
+		Operator querschott.Actor `json:"operator"`
+	}](r)
+	if err != nil {
+		return nil, err
+	}
+	link, expires, err := n.LoginLink(r.Context(), d.Operator)
+	return map[string]any{"url": link, "expires": expires}, err
+}
+
+// LoginLink makes a one-time link for an operator.
+func (n *Node) LoginLink(ctx context.Context, name querschott.Actor) (url string, expires time.Time, err error) {
+	if _, ok := n.signers[name]; !ok {
+		return "", time.Time{}, querschott.Refuse(querschott.CodeNotFound, "there is no operator %.40q", string(name))
+	}
+	token, expires, err := n.logins.Link(name)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	err = n.recordNode(ctx, ledger.ActionLogin, ledger.KindNodeChange, ledger.DataAccount, ledger.Field{Name: "operator", Value: string(name)})
+	return n.Addresses().Console + "/login/" + token, expires, err
+}
+
+func (n *Node) controlFlagged(*http.Request) (any, error) {
+	const limit = 1000
+	list := map[querschott.Compartment][]intake.Flag{}
+	for _, c := range n.doors.Compartments() {
+		store, ok := n.cells[c.Insurer]
+		if !ok || !c.Service.ByMail() {
+			continue
+		}
+		flags, err := intake.Flags(store, c, limit)
+		if err != nil {
+			return nil, err
+		}
+		if len(flags) > 0 {
+			list[c] = flags
+		}
+	}
+	return list, nil
+}
+
+func number(r *http.Request, name string, fallback uint64) (uint64, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return fallback, nil
+	}
+	v, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, querschott.Refuse(querschott.CodeInvalid, "%s must be a number", name)
+	}
+	return v, nil
+}

@@ -1,0 +1,136 @@
+package node
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/ledger"
+)
+
+// LedgerOrigin is one log of the ledger.
+type LedgerOrigin struct {
+	Origin     string `json:"origin"`
+	VKey       string `json:"vkey"`
+	Checkpoint string `json:"checkpoint"`
+}
+
+// LedgerOrigins lists the logs with their keys and newest checkpoints.
+func (n *Node) LedgerOrigins() ([]LedgerOrigin, error) {
+	var list []LedgerOrigin
+	for _, origin := range n.ledger.Origins() {
+		vkey, err := n.ledger.VKey(origin)
+		if err != nil {
+			return nil, err
+		}
+		checkpoint, err := n.ledger.Checkpoint(origin)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, LedgerOrigin{Origin: origin, VKey: vkey, Checkpoint: string(checkpoint)})
+	}
+	return list, nil
+}
+
+// LedgerEntry is an entry as it is shown. The numbers of insured persons are masked.
+type LedgerEntry struct {
+	Origin      string            `json:"origin"`
+	Index       uint64            `json:"index"`
+	At          time.Time         `json:"at"`
+	Kind        string            `json:"kind"`
+	Compartment string            `json:"compartment,omitempty"`
+	Action      string            `json:"action"`
+	Data        string            `json:"data"`
+	Records     uint32            `json:"records"`
+	Outcome     string            `json:"outcome"`
+	Reason      string            `json:"reason"`
+	Role        querschott.Role   `json:"role"`
+	Epoch       uint64            `json:"epoch"`
+	Actor       querschott.Actor  `json:"actor,omitempty"`
+	Persons     []string          `json:"persons,omitempty"` // masked
+	RequestID   string            `json:"request_id,omitempty"`
+	Detail      map[string]string `json:"detail,omitempty"`
+}
+
+func (n *Node) controlShow(r *http.Request) (any, error) {
+	origin := r.URL.Query().Get("origin")
+	from, err := number(r, "from", 0)
+	if err != nil {
+		return nil, err
+	}
+	to, err := number(r, "to", from+100)
+	if err != nil {
+		return nil, err
+	}
+	const most = 10_000
+	if to-from > most {
+		return nil, querschott.Refuse(querschott.CodeInvalid, "at most %d entries at once", most)
+	}
+	if err := n.recordNode(r.Context(), ledger.ActionRead, ledger.KindLedgerRead, ledger.DataLog, ledger.Field{Name: "origin", Value: origin}); err != nil {
+		return nil, err
+	}
+	list := []LedgerEntry{}
+	for e, err := range n.ledger.Scan(origin, from, to) {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, shown(e))
+	}
+	return list, nil
+}
+
+func (n *Node) controlProve(r *http.Request) (any, error) {
+	origin := r.URL.Query().Get("origin")
+	index, err := number(r, "index", 0)
+	if err != nil {
+		return nil, err
+	}
+	proof, err := n.ledger.Prove(origin, index)
+	if err != nil {
+		return nil, err
+	}
+	e, err := n.ledger.Entry(origin, index)
+	if err != nil {
+		return nil, err
+	}
+	vkey, err := n.ledger.VKey(origin)
+	return map[string]any{"proof": string(proof), "entry": e.Bytes, "vkey": vkey}, err
+}
+
+func (n *Node) controlExport(r *http.Request) (any, error) {
+	d, err := decode[struct {
+		Origin string `json:"origin"`
+		Dir    string `json:"dir"`
+	}](r)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, n.ledger.Export(d.Origin, d.Dir)
+}
+
+func shown(e *ledger.Entered) LedgerEntry {
+	l := e.Leaf
+	out := LedgerEntry{
+		Origin: e.Origin, Index: e.Index, At: l.Time, Kind: l.Kind.String(), Action: l.Action.String(), Data: l.Data.String(),
+		Records: l.Records, Outcome: l.Outcome.String(), Reason: l.Reason.String(), Role: l.Role, Epoch: l.Epoch,
+	}
+	if l.Insurer != "" {
+		out.Compartment = string(l.Insurer)
+		if l.Service != "" {
+			out.Compartment = querschott.Compartment{Insurer: l.Insurer, Service: l.Service}.String()
+		}
+	}
+	if p := e.Payload; p != nil {
+		out.Actor, out.RequestID = p.Actor, p.RequestID
+		for _, person := range p.Persons {
+			out.Persons = append(out.Persons, person.String())
+		}
+		for _, f := range p.Detail {
+			if out.Detail == nil {
+				out.Detail = map[string]string{}
+			}
+			out.Detail[f.Name] = f.Value
+		}
+	}
+	return out
+}

@@ -1,0 +1,341 @@
+package node
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/cell"
+	"github.com/querschott/querschott/cell/pebble"
+	"github.com/querschott/querschott/door"
+	"github.com/querschott/querschott/gate/mail"
+	"github.com/querschott/querschott/ident"
+	"github.com/querschott/querschott/intake"
+	"github.com/querschott/querschott/internal/disk"
+	"github.com/querschott/querschott/ledger"
+	"github.com/querschott/querschott/outbox"
+	"github.com/querschott/querschott/seal"
+	"github.com/querschott/querschott/service/eau"
+)
+
+// Sizes of what all cells share.
+const (
+	cellCache = 64 << 20
+	cellFiles = 2000
+)
+
+// Options are what a configuration file cannot hold.
+type Options struct {
+	Passphrase func() ([]byte, error) // asked once, if the keyring needs one
+	Now        func() time.Time
+	Log        *slog.Logger
+	Version    string
+	Demo       bool // marks every page
+}
+
+// Node is a platform that is open. Run makes it work.
+type Node struct {
+	cfg       *Config
+	opt       Options
+	log       *slog.Logger
+	insurers  []Insurer
+	operators []Operator
+	byAddress map[string]querschott.IK
+	started   time.Time
+
+	keyring  *seal.Keyring
+	ledger   *ledger.Ledger
+	shared   *pebble.Shared
+	cells    map[querschott.IK]*pebble.Store
+	outStore *pebble.Store
+	outbox   *outbox.Outbox
+	journal  *intake.Journal
+	pump     *intake.Pump
+	doors    *door.Book
+	signers  map[querschott.Actor]note.Signer // the keys that the console signs with
+	accounts *ident.Accounts
+	logins   *ident.Console
+	gate     *mail.Server
+	web      *http.Server
+	sockets  sockets
+	audit    atomic.Pointer[Audit]
+}
+
+// sockets are bound when the node opens, so that Run cannot fail for want of an address.
+type sockets struct {
+	starttls, implicit []net.Listener
+	web, control       net.Listener
+}
+
+// Open opens everything and binds the addresses. It accepts nothing before Run.
+func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	n = &Node{
+		cfg: cfg, opt: opt, log: opt.Log, started: opt.Now(),
+		cells: map[querschott.IK]*pebble.Store{}, signers: map[querschott.Actor]note.Signer{}, byAddress: map[string]querschott.IK{},
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+			n = nil
+		}
+	}()
+	steps := []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"lists", n.openLists}, {"keyring", n.openKeyring}, {"ledger", n.openLedger}, {"cells", n.openCells},
+		{"outbox", n.openOutbox}, {"journal", n.openJournal}, {"pump", n.openPump}, {"doors", n.openDoors},
+		{"mail entrance", n.openGate}, {"console", n.openConsole}, {"control socket", n.openControl},
+	}
+	for _, s := range steps {
+		begin := time.Now()
+		if err := s.do(ctx); err != nil {
+			return n, fmt.Errorf("couldn't open the %s: %w", s.what, err)
+		}
+		n.log.Debug("opened", "part", s.what, "took", time.Since(begin).Round(time.Millisecond))
+	}
+	return n, nil
+}
+
+func (n *Node) path(name string) string { return filepath.Join(n.cfg.Data, name) }
+
+func (n *Node) openLists(context.Context) (err error) {
+	if err := os.MkdirAll(n.cfg.Data, 0o700); err != nil {
+		return err
+	}
+	if n.insurers, err = LoadInsurers(n.cfg.Insurers); err != nil {
+		return err
+	}
+	for _, in := range n.insurers {
+		for _, a := range in.Addresses {
+			n.byAddress[strings.ToLower(a)] = in.IK
+		}
+	}
+	n.operators, err = LoadOperators(n.cfg.Operators)
+	return err
+}
+
+// unlock makes the way to the keyring's identity.
+func (c *Config) unlock(ask func() ([]byte, error)) seal.Unlock {
+	if c.Keyring.Unlock == "passphrase" {
+		return seal.Passphrase(ask, c.Keyring.Key)
+	}
+	return seal.KeyFile(c.Keyring.Key)
+}
+
+func (n *Node) openKeyring(context.Context) (err error) {
+	n.keyring, err = seal.OpenKeyring(disk.OS{}, n.path("keyring.age"), n.cfg.unlock(n.opt.Passphrase))
+	if err != nil {
+		return err
+	}
+	return n.keyring.AddCompartments(compartments(n.insurers)...)
+}
+
+func (n *Node) openLedger(context.Context) error {
+	seed, err := n.keyring.Secret("ledger/signing", ed25519.SeedSize)
+	if err != nil {
+		return err
+	}
+	n.ledger, err = ledger.Open(ledger.Config{
+		FS: disk.OS{}, Dir: n.path("ledger"), Domain: n.cfg.Domain, Seed: seed, Now: n.opt.Now,
+		Secret: func(in querschott.IK, year int) ([]byte, error) {
+			if in == "" {
+				in = "platform"
+			}
+			return n.keyring.Secret(fmt.Sprintf("ledger/%s/%d", in, year), 32)
+		},
+	})
+	return err
+}
+
+// openCells opens every insurer's store. One that fails is said, and only its insurer goes without.
+func (n *Node) openCells(context.Context) error {
+	n.shared = pebble.NewShared(cellCache, cellFiles)
+	dirs := make([]string, len(n.insurers))
+	for i, in := range n.insurers {
+		dirs[i] = n.path(filepath.Join("cells", string(in.IK)))
+	}
+	stores, errs := pebble.OpenAll(dirs, pebble.Options{Shared: n.shared, Logger: n.log})
+	for i, in := range n.insurers {
+		if errs[i] != nil {
+			n.log.Error("ALARM: the cell of an insurer cannot be opened; its mail is taken in and waits", "insurer", string(in.IK),
+				"err", errs[i], "fix", "repair or restore "+dirs[i]+" and start again")
+			continue
+		}
+		n.cells[in.IK] = stores[i]
+	}
+	return nil
+}
+
+func (n *Node) cell(ik querschott.IK) (cell.Store, error) {
+	if s, ok := n.cells[ik]; ok {
+		return s, nil
+	}
+	return nil, fmt.Errorf("the cell of %s is not open", ik)
+}
+
+func (n *Node) openJournal(context.Context) (err error) {
+	var copies []intake.Copy
+	for _, dir := range n.cfg.Intake.Copies {
+		copies = append(copies, intake.Copy{FS: disk.OS{}, Dir: dir})
+	}
+	n.journal, err = intake.Open(intake.Config{
+		Copies: copies, Quarantine: intake.Copy{FS: disk.OS{}, Dir: n.path("quarantine")},
+		Contexts: seal.NewContexts(n.keyring.Public, time.Now), Segment: int64(n.cfg.Intake.Segment),
+		MaxBody: int(n.cfg.Intake.MaxMail), Now: n.opt.Now, Log: n.log,
+	})
+	return err
+}
+
+func (n *Node) openPump(context.Context) (err error) {
+	n.pump, err = intake.NewPump(intake.PumpConfig{
+		Journal: n.journal, Cell: n.cell, Unlock: n.keyring.Unlock, Record: n.recordDeliveries,
+		Handlers: map[querschott.Service]intake.Handler{querschott.EAU: eau.Take}, Keep: intake.Keep,
+		Now: n.opt.Now, Log: n.log,
+	}, compartments(n.insurers))
+	return err
+}
+
+// openDoors reads the doors and opens those that were open, with one unlocking of the keyring.
+func (n *Node) openDoors(context.Context) error {
+	machine, machineKey, err := n.signer("machine." + n.cfg.Domain)
+	if err != nil {
+		return err
+	}
+	var operators []door.Operator
+	for _, op := range n.operators {
+		s, v, err := n.signer("console." + string(op.Name) + "." + n.cfg.Domain)
+		if err != nil {
+			return err
+		}
+		n.signers[op.Name] = s
+		operators = append(operators, door.Operator{Name: op.Name, Keys: append([]string{v}, op.Keys...)})
+	}
+	verifier, err := note.NewVerifier(machineKey)
+	if err != nil {
+		return err
+	}
+	epochs := n.ledger.LastEpochs()
+	n.doors, err = door.Open(door.Config{
+		FS: disk.OS{}, Dir: n.path("doors"), Compartments: compartments(n.insurers), Operators: operators,
+		Machine: machine, MachineKey: verifier, Record: n.recordOrder, Now: n.opt.Now, Log: n.log,
+		LastEpoch: func(c querschott.Compartment) (uint64, bool) {
+			e, ok := epochs[c]
+			return e, ok
+		},
+	})
+	if err != nil {
+		return err
+	}
+	n.doors.Enforce("the pump", func(ctx context.Context, o door.Order) error {
+		return n.pump.Obey(ctx, o.Compartment, o.Epoch, o.To)
+	})
+	open := map[querschott.Compartment]uint64{}
+	for _, c := range n.doors.Compartments() {
+		if o, _ := n.doors.Current(c); o.To.Delivers() && c.Service.ByMail() {
+			open[c] = o.Epoch
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	return n.pump.OpenAll(open)
+}
+
+// signer makes a note signer whose key is in the keyring.
+func (n *Node) signer(name string) (note.Signer, string, error) {
+	seed, err := n.keyring.Secret("door/"+name, ed25519.SeedSize)
+	if err != nil {
+		return nil, "", err
+	}
+	return SignerFromSeed(name, seed)
+}
+
+func (n *Node) openOutbox(context.Context) error {
+	key, err := n.keyring.Secret("outbox", 32)
+	if err != nil {
+		return err
+	}
+	if n.outStore, err = pebble.Open(n.path("outbox"), pebble.Options{Shared: n.shared, Logger: n.log}); err != nil {
+		return err
+	}
+	opt, err := n.outboxOptions()
+	if err != nil {
+		return err
+	}
+	n.outbox, err = outbox.Open(n.outStore, seal.NewBox(key), opt)
+	return err
+}
+
+func (n *Node) openGate(ctx context.Context) (err error) {
+	if n.accounts, err = ident.OpenAccounts(disk.OS{}, n.cfg.Mail.Accounts, n.opt.Now); err != nil {
+		return err
+	}
+	if n.cfg.Mail.StartTLS == "" && n.cfg.Mail.TLS == "" {
+		return nil
+	}
+	cert, err := tls.LoadX509KeyPair(n.cfg.Mail.Certificate, n.cfg.Mail.Key)
+	if err != nil {
+		return fmt.Errorf("couldn't load the certificate of the mail entrance: %w", err)
+	}
+	n.gate, err = mail.New(mail.Config{
+		Hostname: n.cfg.Mail.Hostname, TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		StatusPage: n.cfg.Mail.StatusPage, Authenticate: n.accounts.Authenticate, Valid: n.accounts.Valid,
+		Directory: n.directory, Door: n.mailDoor, Append: n.journal.Append, Record: n.recordArrival, Notify: n.notify,
+		Log: n.log, Now: n.opt.Now,
+		Limits: mail.Limits{MaxMail: int64(n.cfg.Intake.MaxMail), Connections: n.cfg.Mail.MaxConnections},
+	})
+	if err != nil {
+		return err
+	}
+	if n.sockets.starttls, err = listen(ctx, n.cfg.Mail.StartTLS); err != nil {
+		return err
+	}
+	n.sockets.implicit, err = listen(ctx, n.cfg.Mail.TLS)
+	return err
+}
+
+func listen(ctx context.Context, address string) ([]net.Listener, error) {
+	if address == "" {
+		return nil, nil
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return []net.Listener{l}, nil
+}
+
+// directory says whose an address is.
+func (n *Node) directory(_ context.Context, address string) (querschott.IK, error) {
+	if ik, ok := n.byAddress[address]; ok {
+		return ik, nil
+	}
+	return "", querschott.Refuse(querschott.CodeUnknownHere, "no insurer of this platform has this address")
+}
+
+// mailDoor says what mail may pass. A compartment that this node does not know is on hold and takes mail.
+func (n *Node) mailDoor(c querschott.Compartment) mail.Door {
+	o, _ := n.doors.Current(c)
+	return mail.Door{State: o.To, Incident: o.Incident}
+}

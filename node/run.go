@@ -1,0 +1,232 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/ident"
+	"github.com/querschott/querschott/internal/disk"
+	"github.com/querschott/querschott/ledger"
+	"github.com/querschott/querschott/web/console"
+)
+
+// grace is how long answers under way may take when the node stops.
+const grace = 10 * time.Second
+
+// Run works until the context ends: entrances first to stop, journal and ledger last.
+func (n *Node) Run(ctx context.Context) error {
+	if err := n.recordNode(ctx, ledger.ActionStart, ledger.KindNodeChange, ledger.DataConfiguration,
+		ledger.Field{Name: "version", Value: n.opt.Version}); err != nil {
+		return fmt.Errorf("couldn't record the start: %w", err)
+	}
+	inner, stopInner := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopInner()
+	var core errgroup.Group
+	core.Go(func() error { return n.pump.Run(inner) })
+	core.Go(func() error { return n.doors.Run(inner) })
+	core.Go(func() error { return n.outbox.Run(inner) })
+
+	entrances, ectx := errgroup.WithContext(ctx)
+	if n.gate != nil {
+		entrances.Go(func() error { return n.gate.Run(ectx, n.sockets.starttls, n.sockets.implicit) })
+	}
+	if n.sockets.web != nil {
+		entrances.Go(func() error { return serve(ectx, n.web, n.sockets.web, n.cfg.Console.Certificate != "") })
+	}
+	entrances.Go(func() error {
+		return serve(ectx, &http.Server{Handler: n.controlHandler(), ReadHeaderTimeout: 5 * time.Second}, n.sockets.control, false)
+	})
+	entrances.Go(func() error { return n.housekeeping(ectx) })
+	err := entrances.Wait()
+	stopInner()
+	err = errors.Join(err, core.Wait())
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	return errors.Join(err, n.recordNode(last, ledger.ActionStop, ledger.KindNodeChange, ledger.DataConfiguration))
+}
+
+// serve runs an HTTP server until the context ends.
+func serve(ctx context.Context, s *http.Server, l net.Listener, withTLS bool) error {
+	stopped := make(chan error, 1)
+	s.BaseContext = func(net.Listener) context.Context { return ctx }
+	go func() {
+		<-ctx.Done()
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+		defer cancel()
+		stopped <- s.Shutdown(end)
+	}()
+	var err error
+	if withTLS {
+		err = s.ServeTLS(l, "", "")
+	} else {
+		err = s.Serve(l)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return <-stopped
+	}
+	return err
+}
+
+// housekeeping forgets what has expired.
+func (n *Node) housekeeping(ctx context.Context) error {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := n.logins.Sweep(); err != nil {
+				n.log.Warn("couldn't remove expired login links", "err", err)
+			}
+		}
+	}
+}
+
+// Close releases everything in reverse order. A node that runs must have stopped.
+func (n *Node) Close() error {
+	var errs error
+	for _, l := range append(append([]net.Listener{n.sockets.web, n.sockets.control}, n.sockets.starttls...), n.sockets.implicit...) {
+		if l != nil {
+			if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+				errs = errors.Join(errs, err)
+			}
+		}
+	}
+	if n.journal != nil {
+		errs = errors.Join(errs, n.journal.Close())
+	}
+	if n.outStore != nil {
+		errs = errors.Join(errs, n.outStore.Close())
+	}
+	for _, s := range n.cells {
+		errs = errors.Join(errs, s.Close())
+	}
+	if n.shared != nil {
+		n.shared.Close()
+	}
+	if n.ledger != nil {
+		errs = errors.Join(errs, n.ledger.Close())
+	}
+	return errs
+}
+
+func (n *Node) openConsole(ctx context.Context) (err error) {
+	n.logins, err = ident.OpenConsole(ident.ConsoleConfig{FS: disk.OS{}, Dir: n.path("links"), Now: n.opt.Now})
+	if err != nil || n.cfg.Console.Listen == "" {
+		return err
+	}
+	listeners, err := listen(ctx, n.cfg.Console.Listen)
+	if err != nil {
+		return err
+	}
+	n.sockets.web = listeners[0]
+	rows := make([]console.Insurer, len(n.insurers))
+	for i, in := range n.insurers {
+		rows[i] = console.Insurer{IK: in.IK, Name: in.Name, Insured: in.Insured}
+	}
+	page, err := console.New(console.Config{
+		Doors: n.doors, Access: n.logins, Snapshot: n.consoleSnapshot, Insurers: rows, Services: n.services(),
+		Signer:  func(a querschott.Actor) (note.Signer, error) { return n.consoleSigner(a) },
+		Origins: n.origins(), Now: n.opt.Now, Log: n.log, Version: n.opt.Version,
+	})
+	if err != nil {
+		return err
+	}
+	n.web = console.NewServer(page)
+	if n.cfg.Console.Certificate == "" {
+		return nil
+	}
+	cert, err := tls.LoadX509KeyPair(n.cfg.Console.Certificate, n.cfg.Console.Key)
+	if err != nil {
+		return fmt.Errorf("couldn't load the certificate of the console: %w", err)
+	}
+	n.web.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	return nil
+}
+
+func (n *Node) consoleSigner(a querschott.Actor) (note.Signer, error) {
+	if s, ok := n.signers[a]; ok {
+		return s, nil
+	}
+	return nil, querschott.Refuse(querschott.CodeForbidden, "%s is no operator of this node", a)
+}
+
+// services lists the services that any insurer has, in the order in which they are shown.
+func (n *Node) services() []querschott.Service {
+	used := map[querschott.Service]bool{}
+	for _, c := range n.doors.Compartments() {
+		used[c.Service] = true
+	}
+	var list []querschott.Service
+	for _, s := range querschott.Services() {
+		if used[s] {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+func (n *Node) origins() []string {
+	scheme := "http://"
+	if n.cfg.Console.Certificate != "" {
+		scheme = "https://"
+	}
+	list := []string{n.Addresses().Console}
+	for _, h := range n.cfg.Console.Hosts {
+		list = append(list, scheme+h)
+	}
+	return list
+}
+
+// consoleSnapshot is what the operators' page shows besides the doors.
+func (n *Node) consoleSnapshot() console.Snapshot {
+	s := console.Snapshot{Compartments: map[querschott.Compartment]console.Compartment{}, Journal: n.journal.Trouble(), RoomHours: -1}
+	for _, b := range n.journal.Backlogs() {
+		s.Compartments[b.Compartment] = console.Compartment{Waiting: b.Messages, Oldest: time.UnixMicro(b.OldestUS)}
+		s.Totals.Waiting += uint64(b.Messages)
+	}
+	for _, t := range n.trouble() {
+		if t.Compartment != nil {
+			c := s.Compartments[*t.Compartment]
+			c.Trouble = t.Text
+			s.Compartments[*t.Compartment] = c
+		}
+	}
+	if room := n.Spool().RoomHours; room != nil {
+		s.RoomHours = *room
+	}
+	st := n.Status()
+	s.Totals.Accepted, s.Totals.Delivered = st.Mail.Accepted, st.Mail.Delivered
+	for _, v := range st.Mail.Transient {
+		s.Totals.Refused += v
+	}
+	for _, v := range st.Mail.Permanent {
+		s.Totals.Rejected += v
+	}
+	if audit := n.audit.Load(); audit != nil {
+		s.Totals.Lost, s.Totals.Audited = audit.Lost, audit.At
+	}
+	if n.opt.Demo {
+		s.Mode = console.ModeDemo
+	}
+	return s
+}
+
+// Audit is the result of comparing what senders were promised with what cells and journal hold.
+type Audit struct {
+	Lost uint64
+	At   time.Time
+}
+
+// SetAudit makes the result of an audit known to the page.
+func (n *Node) SetAudit(a Audit) { n.audit.Store(&a) }

@@ -1,0 +1,207 @@
+package node
+
+import (
+	"math"
+	"time"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/door"
+	"github.com/querschott/querschott/gate/mail"
+	"github.com/querschott/querschott/intake"
+	"github.com/querschott/querschott/internal/disk"
+)
+
+// Status is how a node is at one moment.
+type Status struct {
+	Version   string           `json:"version"`
+	Started   time.Time        `json:"started"`
+	Now       time.Time        `json:"now"`
+	Insurers  int              `json:"insurers"`
+	Mail      MailStatus       `json:"mail"`
+	Doors     DoorStatus       `json:"doors"`
+	Journal   intake.Stats     `json:"journal"`
+	Pump      intake.PumpStats `json:"pump"`
+	Trouble   []Trouble        `json:"trouble,omitempty"`
+	Addresses Addresses        `json:"addresses"`
+}
+
+// MailStatus counts messages since the start.
+type MailStatus struct {
+	Accepted  uint64            `json:"accepted"`
+	Delivered uint64            `json:"delivered"`
+	Waiting   int               `json:"waiting"`
+	Transient map[string]uint64 `json:"refused_transient"` // by cause
+	Permanent map[string]uint64 `json:"rejected"`          // by cause
+	Sessions  int64             `json:"sessions"`
+	Outgoing  int               `json:"outgoing"` // mail that waits to leave
+}
+
+// DoorStatus counts doors by state.
+type DoorStatus struct {
+	States       map[querschott.DoorState]int `json:"states"`
+	Proposals    int                          `json:"proposals"`
+	KeysInMemory int                          `json:"keys_in_memory"`
+}
+
+// Trouble is something that somebody should look at.
+type Trouble struct {
+	Compartment *querschott.Compartment `json:"compartment,omitempty"`
+	Text        string                  `json:"text"`
+}
+
+// Addresses are where the node listens.
+type Addresses struct {
+	StartTLS string `json:"starttls,omitempty"`
+	TLS      string `json:"tls,omitempty"`
+	Console  string `json:"console,omitempty"`
+	Control  string `json:"control"`
+}
+
+// Spool is what waits.
+type Spool struct {
+	Backlogs  []intake.Backlog `json:"compartments"`
+	Messages  int              `json:"messages"`
+	Bytes     int64            `json:"bytes"`
+	Copies    []CopyRoom       `json:"copies"`
+	RoomHours *float64         `json:"room_hours"` // at the arrivals of the last hour; null: nothing arrived
+	Trouble   string           `json:"trouble,omitempty"`
+	Flagged   int              `json:"flagged"` // kept with findings since the start
+	Damaged   uint64           `json:"damaged"` // put aside in the quarantine since the start
+}
+
+// CopyRoom is the room that a copy of the journal has.
+type CopyRoom struct {
+	Dir  string `json:"dir"`
+	Free int64  `json:"free_bytes"` // -1: not known
+}
+
+// Status returns how the node is.
+func (n *Node) Status() Status {
+	s := Status{
+		Version: n.opt.Version, Started: n.started, Now: n.opt.Now(), Insurers: len(n.insurers),
+		Journal: n.journal.Stats(), Pump: n.pump.Stats(), Addresses: n.Addresses(),
+		Doors: DoorStatus{States: map[querschott.DoorState]int{}, Proposals: len(n.doors.Proposals()), KeysInMemory: n.pump.KeysInMemory()},
+	}
+	for _, c := range n.doors.Compartments() {
+		s.Doors.States[n.doors.State(c)]++
+	}
+	for _, b := range n.journal.Backlogs() {
+		s.Mail.Waiting += b.Messages
+	}
+	s.Mail.Delivered = s.Pump.Delivered
+	s.Mail.Transient, s.Mail.Permanent = map[string]uint64{}, map[string]uint64{}
+	if n.gate != nil {
+		g := n.gate.Stats()
+		s.Mail.Accepted, s.Mail.Sessions = g.Accepted, g.Sessions
+		s.Mail.Transient, s.Mail.Permanent = byCause(g.Transient), byCause(g.Permanent)
+	}
+	s.Mail.Outgoing = n.outbox.Status().Queued
+	s.Trouble = n.trouble()
+	return s
+}
+
+// byCause leaves out what never happened.
+func byCause(m map[mail.Cause]uint64) map[string]uint64 {
+	out := map[string]uint64{}
+	for cause, count := range m {
+		if count > 0 {
+			out[string(cause)] = count
+		}
+	}
+	return out
+}
+
+func (n *Node) trouble() []Trouble {
+	var list []Trouble
+	if t := n.journal.Trouble(); t != "" {
+		list = append(list, Trouble{Text: "the journal: " + t})
+	}
+	troubles := n.pump.Trouble()
+	for _, c := range n.doors.Compartments() {
+		text := troubles[c]
+		if _, ok := n.cells[c.Insurer]; !ok {
+			text = "its cell could not be opened; see the log"
+		}
+		if text != "" {
+			list = append(list, Trouble{Compartment: &c, Text: text})
+		}
+	}
+	return list
+}
+
+// Spool returns what waits and how long the room lasts.
+func (n *Node) Spool() Spool {
+	s := Spool{Backlogs: n.journal.Backlogs(), Trouble: n.journal.Trouble(), Damaged: n.journal.Stats().Quarantined, Flagged: int(n.pump.Stats().Flagged)}
+	for _, b := range s.Backlogs {
+		s.Messages += b.Messages
+		s.Bytes += b.Bytes
+	}
+	least := int64(math.MaxInt64)
+	for _, dir := range n.cfg.Intake.Copies {
+		free, err := disk.Free(dir)
+		if err != nil {
+			free = -1
+		}
+		least = min(least, free)
+		s.Copies = append(s.Copies, CopyRoom{Dir: dir, Free: free})
+	}
+	if hours := n.roomHours(least); hours >= 0 {
+		s.RoomHours = &hours
+	}
+	return s
+}
+
+// roomHours is how long the free bytes last at the rate since the start, negative if nothing has arrived.
+func (n *Node) roomHours(free int64) float64 {
+	bytes := n.journal.Stats().Bytes
+	hours := n.opt.Now().Sub(n.started).Hours()
+	if free < 0 || bytes == 0 || hours <= 0 {
+		return -1
+	}
+	return float64(free) / (float64(bytes) / hours)
+}
+
+// DoorView is a door as it is shown.
+type DoorView struct {
+	door.Order
+	Name    string `json:"name"` // of the insurer
+	Waiting int    `json:"waiting"`
+	Pending string `json:"pending,omitempty"` // id of the proposal
+}
+
+// DoorViews returns all doors, ordered by compartment.
+func (n *Node) DoorViews() []DoorView {
+	names := map[querschott.IK]string{}
+	for _, in := range n.insurers {
+		names[in.IK] = in.Name
+	}
+	pending := map[querschott.Compartment]string{}
+	for _, p := range n.doors.Proposals() {
+		pending[p.Compartment] = p.ID
+	}
+	var list []DoorView
+	for _, c := range n.doors.Compartments() {
+		o, _ := n.doors.Current(c)
+		list = append(list, DoorView{Order: o, Name: names[c.Insurer], Waiting: n.journal.Waiting(c), Pending: pending[c]})
+	}
+	return list
+}
+
+// Addresses returns where the node listens.
+func (n *Node) Addresses() Addresses {
+	a := Addresses{Control: n.path(controlSocket)}
+	if len(n.sockets.starttls) > 0 {
+		a.StartTLS = n.sockets.starttls[0].Addr().String()
+	}
+	if len(n.sockets.implicit) > 0 {
+		a.TLS = n.sockets.implicit[0].Addr().String()
+	}
+	if n.sockets.web != nil {
+		scheme := "http://"
+		if n.cfg.Console.Certificate != "" {
+			scheme = "https://"
+		}
+		a.Console = scheme + n.sockets.web.Addr().String()
+	}
+	return a
+}
