@@ -11,8 +11,8 @@
 //     told to a sender as a fault of his (K-02); the other problems are findings about his octets.
 //   - [Sign] writes DER that other programs verify.
 //
-// Supported: digest SHA-256; RSASSA-PSS (explicit parameters, SHA-256, MGF1 with SHA-256, any salt length), RSASSA-PKCS1-v1_5
-// and ECDSA on P-256. Keys on brainpool curves are recognised and reported as unsupported. EnvelopedData and
+// Supported: digest SHA-256; RSASSA-PSS (explicit parameters, SHA-256, MGF1 with SHA-256, a salt of any length but none),
+// RSASSA-PKCS1-v1_5 and ECDSA on P-256. Keys on brainpool curves are recognised and reported as unsupported. EnvelopedData and
 // AuthEnvelopedData are not read.
 //
 // Sources: RFC 5652 (CMS), RFC 4056 (RSASSA-PSS in CMS), RFC 5754 (SHA-2 in CMS), RFC 5035 (signingCertificateV2), RFC 6211

@@ -109,7 +109,8 @@ func (s *SignedData) certificateOf(si *SignerInfo) *Certificate {
 	return nil
 }
 
-// checkAttributes holds the signed attributes against the content and the signature (RFC 5652 5.6 and 11, RFC 5035, RFC 6211).
+// checkAttributes holds the signed attributes against the content and the signature (RFC 5652 5.6 and 11, RFC 5035,
+// RFC 6211).
 func (s *SignedData) checkAttributes(si *SignerInfo, c *Certificate, digest []byte) *Error {
 	for i, a := range si.SignedAttributes {
 		for _, b := range si.SignedAttributes[:i] {
@@ -158,7 +159,8 @@ func (s *SignerInfo) checkCertificateAttribute(c *Certificate) *Error {
 	}
 	var seq, list, first, algorithm, hash cryptobyte.String
 	var explicit bool
-	if !value.ReadASN1(&seq, casn1.SEQUENCE) || !seq.ReadASN1(&list, casn1.SEQUENCE) || !list.ReadASN1(&first, casn1.SEQUENCE) ||
+	if !value.ReadASN1(&seq, casn1.SEQUENCE) || !seq.ReadASN1(&list, casn1.SEQUENCE) ||
+		!list.ReadASN1(&first, casn1.SEQUENCE) ||
 		!first.ReadOptionalASN1(&algorithm, &explicit, casn1.SEQUENCE) || !first.ReadASN1(&hash, casn1.OCTET_STRING) {
 		return fail(AttributeMismatch, "signingCertificateV2 cannot be read")
 	}
@@ -315,7 +317,8 @@ func pssSalt(params []byte) (int, *Error) {
 		return 0, unsupported(hashOID, "RSASSA-PSS with")
 	}
 	length, field := 20, 1
-	if hasSalt && !salt.ReadASN1Integer(&length) || hasTrailer && !trailer.ReadASN1Integer(&field) || length < 0 || field != 1 {
+	if hasSalt && !salt.ReadASN1Integer(&length) || hasTrailer && !trailer.ReadASN1Integer(&field) ||
+		length < 0 || field != 1 {
 		return 0, fail(Format, "RSASSA-PSS parameters that cannot be read")
 	}
 	if length == 0 {

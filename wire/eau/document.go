@@ -79,7 +79,7 @@ const (
 	FindingTooLarge    FindingKind = "too-large"    // over MaxSize: not read
 	FindingTooDeep     FindingKind = "too-deep"     // over MaxDepth: reading ended there
 	FindingBOM         FindingKind = "bom"          // begins with a byte order mark (codes 103, 104)
-	FindingCharset     FindingKind = "charset"      // declares another character set than UTF-8, or is no UTF-8 (codes 103, 104)
+	FindingCharset     FindingKind = "charset"      // declared or real character set is not UTF-8 (codes 103, 104)
 	FindingDTD         FindingKind = "dtd"          // has a document type declaration: reading ended there
 	FindingSyntax      FindingKind = "syntax"       // no well-formed XML: reading ended there
 	FindingNotABundle  FindingKind = "not-a-bundle" // the root is no FHIR Bundle

@@ -98,7 +98,8 @@ func (g *generator) diagnosisID(i int) UUID { return g.part("ICD-" + strconv.Ito
 
 func (g *generator) composition() {
 	g.entry(g.part("Composition"), "Composition", "KBV_PR_EAU_Composition", func() {
-		g.extCoding("https://fhir.kbv.de/StructureDefinition/KBV_EX_FOR_Legal_basis", keyTables+"KBV_CS_SFHIR_KBV_STATUSKENNZEICHEN", "00")
+		g.extCoding("https://fhir.kbv.de/StructureDefinition/KBV_EX_FOR_Legal_basis",
+			keyTables+"KBV_CS_SFHIR_KBV_STATUSKENNZEICHEN", "00")
 		g.val("status", "final")
 		g.in("type", func() {
 			g.coding(keyTables+"KBV_CS_EAU_AU_Type", string(g.c.Type))
@@ -141,7 +142,8 @@ func (g *generator) section(code string, entry UUID) {
 func (g *generator) patient() {
 	p := g.c.Person
 	g.entry(g.part("Patient"), "Patient", "KBV_PR_FOR_Patient", func() {
-		g.identifier("http://fhir.de/CodeSystem/identifier-type-de-basis", "KVZ10", "http://fhir.de/sid/gkv/kvid-10", p.Number.Reveal())
+		g.identifier("http://fhir.de/CodeSystem/identifier-type-de-basis", "KVZ10",
+			"http://fhir.de/sid/gkv/kvid-10", p.Number.Reveal())
 		g.name(p.Family, p.Given, "")
 		g.val("birthDate", string(p.Born))
 		g.address(p.Address)
@@ -223,9 +225,11 @@ func (g *generator) diagnosis(id UUID, d Diagnosis) {
 		g.concept("verificationStatus", verified, status)
 		g.in("code", func() {
 			g.in("coding", func() {
-				g.extCoding("http://fhir.de/StructureDefinition/icd-10-gm-diagnosesicherheit", keyTables+"KBV_CS_SFHIR_ICD_DIAGNOSESICHERHEIT", d.Certainty)
+				g.extCoding("http://fhir.de/StructureDefinition/icd-10-gm-diagnosesicherheit",
+					keyTables+"KBV_CS_SFHIR_ICD_DIAGNOSESICHERHEIT", d.Certainty)
 				if d.Side != "" {
-					g.extCoding("http://fhir.de/StructureDefinition/seitenlokalisation", keyTables+"KBV_CS_SFHIR_ICD_SEITENLOKALISATION", d.Side)
+					g.extCoding("http://fhir.de/StructureDefinition/seitenlokalisation",
+						keyTables+"KBV_CS_SFHIR_ICD_SEITENLOKALISATION", d.Side)
 				}
 				g.val("system", "http://fhir.de/CodeSystem/bfarm/icd-10-gm")
 				g.val("version", strconv.Itoa(g.c.Issued.Year()))
@@ -258,7 +262,8 @@ type Withdrawal struct {
 // GenerateCancellation writes a cancellation after KBV_PR_EAU_Storno_Bundle|1.2. The same Withdrawal always yields the
 // same octets.
 func GenerateCancellation(c Withdrawal) []byte {
-	list, doctor, practice := part(c.Identifier, "List"), part(c.Identifier, "Practitioner"), part(c.Identifier, "Organization")
+	list := part(c.Identifier, "List")
+	doctor, practice := part(c.Identifier, "Practitioner"), part(c.Identifier, "Organization")
 	return bundle(c.Identifier, c.Issued.UTC().Format(time.RFC3339), profileCancellation, func(w *fhirWriter) {
 		w.entry(part(c.Identifier, "Composition"), "Composition", "KBV_PR_EAU_Storno_Composition", func() {
 			w.val("status", "final")

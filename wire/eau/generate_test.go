@@ -3,6 +3,8 @@ package eau
 import (
 	"bytes"
 	"encoding/xml"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -11,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/wire/internal/shared"
 )
 
 var (
@@ -160,5 +163,51 @@ func TestDate(t *testing.T) {
 		if got := !Date(s).Time().IsZero(); got != ok {
 			t.Errorf("%q: %t, want %t", s, got, ok)
 		}
+	}
+}
+
+// grammarOracle learns from published samples which elements, attributes, fixed systems and extension urls stand where and in which
+// order, and prints what of the last file was never seen.
+const grammarOracle = `
+import sys, xml.etree.ElementTree as E
+def walk(e, path, seen, order):
+    name = e.tag.split('}')[1]
+    path = path + '/' + name
+    if name == 'resource': path = 'resource'
+    seen.add((path, tuple(sorted(e.attrib)), e.tag.split('}')[0]))
+    if name in ('system', 'profile') or 'url' in e.attrib: seen.add((path, e.get('value') or e.get('url')))
+    kids = [c.tag.split('}')[1] for c in e]
+    for i, a in enumerate(kids):
+        for b in kids[i+1:]:
+            if a != b: order.add((path, a, b))
+    for c in e: walk(c, path, seen, order)
+known, order = set(), set()
+for p in sys.argv[1:-1]: walk(E.parse(p).getroot(), '', known, order)
+mine, myorder = set(), set()
+walk(E.parse(sys.argv[-1]).getroot(), '', mine, myorder)
+for x in sorted(map(str, mine - known)): print('never seen:', x)
+for p, a, b in sorted(myorder):
+    if (p, b, a) in order and (p, a, b) not in order: print('other order:', p, a, b)
+`
+
+// TestGeneratedLikePublished: a generated document has no element, attribute, system or profile, and no order of elements, that
+// the published samples do not have.
+func TestGeneratedLikePublished(t *testing.T) {
+	for name, tc := range map[string]struct {
+		samples string
+		octets  []byte
+	}{
+		"certificate":  {"data/eau/valid/*.xml", Generate(example())},
+		"cancellation": {"data/eau/*/*.xml", GenerateCancellation(withdrawal())},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "generated.xml")
+			if err := os.WriteFile(file, tc.octets, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if out := python(t, grammarOracle, append(shared.Glob(t, tc.samples), file)...); out != "" {
+				t.Error(out)
+			}
+		})
 	}
 }

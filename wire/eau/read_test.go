@@ -62,23 +62,29 @@ func factsOf(d Document) facts {
 	}
 }
 
-func askOracle(t *testing.T, files []string) []facts {
+// python runs a program of the foreign reader. It is required under CI=true.
+func python(t *testing.T, program string, args ...string) string {
 	t.Helper()
-	python, err := exec.LookPath("python3")
+	bin, err := exec.LookPath("python3")
 	if err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("python3 is missing")
 		}
 		t.Skip("python3 is missing")
 	}
-	cmd := exec.Command(python, append([]string{"-c", oracle}, files...)...)
+	cmd := exec.Command(bin, append([]string{"-c", program}, args...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return string(out)
+}
+
+func askOracle(t *testing.T, files []string) []facts {
+	t.Helper()
 	var list []facts
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(python(t, oracle, files...)) {
 		var f facts
 		if err := json.Unmarshal([]byte(line), &f); err != nil {
 			t.Fatal(err)

@@ -18,7 +18,7 @@ const (
 
 // The ways in which a string is not a KIM address.
 var (
-	ErrAddressForm   = errors.New("a KIM address is local@domain, with letters, digits, dots, underscores and hyphens in the local part")
+	ErrAddressForm   = errors.New("a KIM address is local@domain; the local part has letters, digits, dots, _ and - only")
 	ErrAddressLength = errors.New("a KIM address has at most 64 octets before and 189 after the @")
 	ErrAddressDomain = errors.New("a KIM address ends in .kim.telematik or .kim.telematik-test")
 )

@@ -133,7 +133,8 @@ func classify(p *part) class {
 			return isEncrypted
 		}
 		return isNamed
-	case p.mediaType == "application/pkcs7", p.mediaType == "application/pkcs7-signature", p.mediaType == "application/x-pkcs7-signature":
+	case p.mediaType == "application/pkcs7", p.mediaType == "application/pkcs7-signature",
+		p.mediaType == "application/x-pkcs7-signature":
 		return isNamed
 	case strings.HasSuffix(strings.ToLower(p.fileName()), ".p7s"):
 		return isNamed

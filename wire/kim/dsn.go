@@ -39,7 +39,8 @@ type Notification struct {
 // Dienstkennung of its own. All foreign strings are cut down to printable ASCII; the result is 7-bit, in CRLF lines of at
 // most 998 octets, and the same Notification always yields the same octets.
 //
-// RFC 3461 section 6, RFC 3464, RFC 6522; gematik api-kim: In-Reply-To is the outer Message-ID, Arrival-Date the time of reception.
+// RFC 3461 section 6, RFC 3464, RFC 6522; gematik api-kim: In-Reply-To is the outer Message-ID, Arrival-Date the time of
+// reception.
 func Delivered(n Notification) []byte {
 	boundary := boundaryFor([]byte(n.MessageID), []byte(n.InReplyTo), []byte(n.EnvelopeID), n.Header)
 	var b bytes.Buffer
@@ -78,7 +79,8 @@ func (n *Notification) writeText(b *bytes.Buffer) {
 	for _, r := range n.Recipients {
 		boxes.WriteString("  " + cleanAddress(r.Final) + "\r\n")
 	}
-	_, _ = io.WriteString(w, "Ihre Nachricht wurde angenommen und dauerhaft gespeichert. Sie müssen nichts weiter tun.\r\n\r\n"+
+	_, _ = io.WriteString(w, "Ihre Nachricht wurde angenommen und dauerhaft gespeichert."+
+		" Sie müssen nichts weiter tun.\r\n\r\n"+
 		"Your message was accepted and stored durably. You need not do anything.\r\n\r\n"+boxes.String())
 }
 

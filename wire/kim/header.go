@@ -65,7 +65,10 @@ func ReadHeader(octets []byte) Header {
 		name string
 		dst  *[]string
 		must bool
-	}{{"From", &h.From, true}, {"Sender", &h.Sender, false}, {"Reply-To", &h.ReplyTo, false}, {"To", &h.To, true}, {"Cc", &h.Cc, false}} {
+	}{
+		{"From", &h.From, true}, {"To", &h.To, true},
+		{"Sender", &h.Sender, false}, {"Reply-To", &h.ReplyTo, false}, {"Cc", &h.Cc, false},
+	} {
 		*a.dst = h.addresses(a.name, a.must)
 	}
 	h.MessageID = h.messageID("Message-ID", true)
@@ -193,7 +196,8 @@ func (h *Header) messageID(name string, must bool) string {
 	}
 	_, rest, open := strings.Cut(v, "<")
 	id, _, closed := strings.Cut(rest, ">")
-	if !open || !closed || id == "" || len(id) > maxMessageID || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	foreign := func(r rune) bool { return r <= ' ' || r > '~' }
+	if !open || !closed || id == "" || len(id) > maxMessageID || strings.ContainsFunc(id, foreign) {
 		h.note(FindingUnreadable, name)
 		return ""
 	}
