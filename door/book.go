@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,7 +17,7 @@ import (
 	"github.com/querschott/querschott/internal/disk"
 )
 
-// MachineActor is the actor of orders that the platform itself gives: an expiry, a playbook.
+// MachineActor is the actor of orders that the platform itself gives: an expiry, a playbook. It may only narrow.
 const MachineActor querschott.Actor = "querschott"
 
 // ProposalTTL is how long a proposal waits for its second operator.
@@ -27,9 +26,7 @@ const ProposalTTL = time.Hour
 // clockSkew is how far ahead of ours the clock of an operator's machine may be.
 const clockSkew = 5 * time.Minute
 
-// obeyTimeout is how long an order waits to hear from its enforcers before it says that they were silent. The order is in
-// force all the same.
-const obeyTimeout = 5 * time.Second
+const maxHistory = 100
 
 // Config is what a book needs.
 type Config struct {
@@ -37,12 +34,19 @@ type Config struct {
 	Dir          string
 	Compartments []querschott.Compartment
 	Operators    []Operator
-	Machine      note.Signer                                 // signs orders of MachineActor; nil: there are none
-	MachineKey   note.Verifier                               // verifies them
-	Record       func(context.Context, Order) error          // writes the order to the ledger; durable on nil
-	LastEpoch    func(querschott.Compartment) (uint64, bool) // what the ledger remembers; nil: nothing
-	Now          func() time.Time
-	Log          *slog.Logger
+	Machine      note.Signer   // signs orders of MachineActor; nil: there are none, and no order can expire
+	MachineKey   note.Verifier // verifies them
+
+	// Record writes an order to the ledger; it is durable on nil. Calls for one compartment come one after another, in
+	// the order in which the ledger shall have them. An order that Record has failed on comes again.
+	Record func(context.Context, Order) error
+
+	// Last returns what the ledger remembers of a compartment: epoch and state of the last order that was recorded,
+	// false if there is none. Nil: nobody remembers, and a file is believed for its signatures alone.
+	Last func(querschott.Compartment) (epoch uint64, to querschott.DoorState, ok bool)
+
+	Now func() time.Time
+	Log *slog.Logger
 }
 
 // Book holds the doors of a node. All methods may be called at the same time.
@@ -50,108 +54,133 @@ type Book struct {
 	cfg    Config
 	roster *roster
 	doors  map[querschott.Compartment]*door // fixed after Open
-	kick   chan struct{}                    // wakes Run when an expiry may have moved
 
 	mu          sync.Mutex // guards the fields below
-	enforcers   []enforcer
+	enforcers   []*enforcer
 	subscribers map[chan Change]struct{}
-	unrecorded  []Order // in force, and the ledger does not know yet
+	published   map[querschott.Compartment]uint64 // the latest epoch that subscribers were told of
 }
 
-// door is one compartment's state.
+// door is one compartment's state. Its locks are taken in the order ledger, file, mu.
 type door struct {
-	current atomic.Pointer[Order] // the order in force
+	current atomic.Pointer[signed] // the order in force; replaced under mu
 
-	mu       sync.Mutex // guards moves in memory; never held while waiting for disk or ledger
-	proposal *signed
-	history  []Order // since start, oldest first, at most maxHistory
+	mu         sync.Mutex // guards moves in memory; never held while waiting for anything
+	proposal   *signed
+	withdrawn  map[string]bool         // proposals for the next epoch that may not come into force any more
+	asked      time.Time               // when the platform last proposed to undo the order in force
+	unrecorded []Order                 // in force, and the ledger does not know yet; oldest first
+	history    []Order                 // since start, oldest first, at most maxHistory
+	stop       context.CancelCauseFunc // ends what enforcers still do about the order in force
 
-	file sync.Mutex // serialises writes of the door's files
+	ledger turn // serialises the door's way into the ledger, and with it everything that widens
+
+	file   turn // serialises writes of the door's files and guards the field below
+	onDisk struct{ order, proposal *signed }
 }
 
-const maxHistory = 100
-
-// Open reads the doors' files. A door without a valid file is on hold, which is said in the log.
+// Open reads the doors' files. A door without a valid file is on hold, which is said in the log. An opening that has run out
+// while the node was down is undone before Open returns.
 func Open(cfg Config) (*Book, error) {
 	r, err := newRoster(cfg.Operators, cfg.MachineKey)
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Machine != nil && r.name(cfg.Machine) != MachineActor {
+		return nil, fmt.Errorf("the platform's own orders are signed with the key %s, which is not the one that verifies them", cfg.Machine.Name())
+	}
 	if err := cfg.FS.MkdirAll(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("couldn't make the directory of the doors: %w", err)
 	}
 	b := &Book{
-		cfg: cfg, roster: r, kick: make(chan struct{}, 1),
+		cfg: cfg, roster: r,
 		doors:       map[querschott.Compartment]*door{},
 		subscribers: map[chan Change]struct{}{},
+		published:   map[querschott.Compartment]uint64{},
 	}
 	for _, c := range cfg.Compartments {
 		b.doors[c] = b.load(c)
 	}
+	b.expire(context.Background())
 	return b, nil
 }
 
 // load never fails: what cannot be trusted is hold.
 func (b *Book) load(c querschott.Compartment) *door {
-	d := &door{}
-	floor := uint64(0)
-	known := false
-	if b.cfg.LastEpoch != nil {
-		floor, known = b.cfg.LastEpoch(c)
+	last, known := Order{Compartment: c}, false
+	if b.cfg.Last != nil {
+		last.Epoch, last.To, known = b.cfg.Last(c)
 	}
-	o, err := b.read(c, "order")
+	d := &door{ledger: newTurn(), file: newTurn()}
+	s, err := b.read(c, "order")
+	if err == nil {
+		err = b.distrust(s, last)
+	}
 	switch {
-	case err == nil && !o.enough():
-		err = errors.New("it lacks a signature")
-	case err == nil && known && o.order.Epoch < floor:
-		err = fmt.Errorf("it has epoch %d, but the ledger remembers epoch %d: the file was rolled back", o.order.Epoch, floor)
 	case errors.Is(err, fs.ErrNotExist) && !known:
-		d.current.Store(&Order{Compartment: c})
-		return d
-	}
-	if err != nil {
+		s = &signed{order: Order{Compartment: c}}
+	case err != nil:
 		safe := querschott.Hold
-		if o != nil && o.order.To == querschott.Closed {
+		if last.To == querschott.Closed || s != nil && s.order.To == querschott.Closed {
 			safe = querschott.Closed // an old closing is no reason to take mail in
 		}
 		b.cfg.Log.Error("the order of a door cannot be trusted", "compartment", c.String(), "state", safe.String(), "err", err,
 			"fix", "have two operators open it again")
-		d.current.Store(&Order{Compartment: c, Epoch: floor, To: safe, Reason: "the order file could not be trusted"})
-		return d
+		s = &signed{order: Order{Compartment: c, Epoch: last.Epoch, To: safe, Reason: "the order file could not be trusted"}}
+	case s.order.Epoch > last.Epoch || s.order.To != last.To:
+		d.unrecorded = []Order{s.order}
 	}
-	d.current.Store(&o.order)
-	if !known || o.order.Epoch > floor {
-		b.unrecorded = append(b.unrecorded, o.order)
-	}
-	if p, err := b.read(c, "proposal"); err == nil && p.order.Epoch == o.order.Epoch+1 && p.order.From == o.order.To {
-		d.proposal = p
-	}
+	d.current.Store(s)
+	d.onDisk.order = s
+	b.loadProposal(c, d)
 	return d
 }
 
-func (b *Book) read(c querschott.Compartment, kind string) (*signed, error) {
-	raw, err := disk.ReadFile(b.cfg.FS, b.path(c, kind), maxNote)
-	if err != nil {
-		return nil, err
+// distrust says why a door's file must not be believed, nil if it may. Whoever writes our files can put there whatever was
+// ever signed, and a single operator can sign a narrowing of a state that the door is not in. So the file may not let out
+// more than the last order in the ledger does: what widens is in the ledger before it is in a file.
+func (b *Book) distrust(s *signed, last Order) error {
+	o, service := s.order, s.order.Compartment.Service
+	switch {
+	case o.From == o.To:
+		return errors.New("it moves nothing")
+	case !s.enough():
+		return errors.New("it lacks a signature")
+	case !o.Expires.IsZero() && b.cfg.Machine == nil:
+		return errors.New("it expires, and the node has no key to undo it with")
+	case b.cfg.Last == nil && len(s.operators) < 2 && Widens(service, querschott.Closed, o.To):
+		return errors.New("it lets something out with one signature, and no ledger says that the door was open before")
+	case b.cfg.Last == nil:
+		return nil
+	case o.Epoch < last.Epoch:
+		return fmt.Errorf("it has epoch %d, but the ledger remembers epoch %d: the file was rolled back", o.Epoch, last.Epoch)
+	case o.Epoch == last.Epoch && o.To != last.To && !Widens(service, o.To, last.To): // otherwise it defeated that opening
+		return fmt.Errorf("the ledger remembers another order of epoch %d", o.Epoch)
+	case Widens(service, last.To, o.To):
+		return errors.New("it lets something out that the ledger does not know of")
 	}
-	s, err := b.roster.open(raw)
-	if err != nil {
-		return nil, err
-	}
-	if s.order.Compartment != c {
-		return nil, fmt.Errorf("it is an order for %s", s.order.Compartment)
-	}
-	return s, nil
+	return nil
 }
 
-func (b *Book) path(c querschott.Compartment, kind string) string {
-	return filepath.Join(b.cfg.Dir, fileName(c, kind))
+func (b *Book) loadProposal(c querschott.Compartment, d *door) {
+	p, err := b.read(c, "proposal")
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err != nil {
+		b.cfg.Log.Warn("a proposal cannot be trusted and is dropped", "compartment", c.String(), "err", err)
+		p = &signed{}
+	}
+	d.onDisk.proposal = p
+	if cur := d.current.Load().order; err == nil && p.order.Epoch == cur.Epoch+1 && p.order.From == cur.To {
+		d.proposal = p
+	}
 }
 
 // State returns a door's state: one map look-up and one atomic load. A compartment that the book does not know is on hold.
 func (b *Book) State(c querschott.Compartment) querschott.DoorState {
 	if d, ok := b.doors[c]; ok {
-		return d.current.Load().To
+		return d.current.Load().order.To
 	}
 	return querschott.Hold
 }
@@ -162,7 +191,7 @@ func (b *Book) Current(c querschott.Compartment) (Order, bool) {
 	if !ok {
 		return Order{}, false
 	}
-	return *d.current.Load(), true
+	return d.current.Load().order, true
 }
 
 // Compartments returns all compartments in order.
@@ -175,7 +204,7 @@ func (b *Book) Compartments() []querschott.Compartment {
 	return list
 }
 
-// History returns the orders of a door since the node started, oldest first; the ledger has all of them.
+// History returns the orders of a door since the node started, oldest first, at most 100; the ledger has all of them.
 func (b *Book) History(c querschott.Compartment) []Order {
 	d, ok := b.doors[c]
 	if !ok {

@@ -7,14 +7,20 @@
 // # Promises
 //
 //   - Closing is instant. An order that lets nothing out that did not go out before (it narrows) needs one operator, is
-//     in force in memory before anything is written, and waits for no ledger, no disk and no other compartment.
+//     in force in memory before anything is written, and waits for no ledger, no disk and no other compartment. Whoever
+//     ordered it hears within five seconds whether enforcers, disk and ledger have followed.
 //   - Opening is deliberate. An order that lets something out (it widens: delivery begins, or reads are served) needs the
-//     signatures of two different operators over the same text. With one it is a [Proposal]. It is recorded and on disk
-//     before it is in force.
+//     signatures of two different operators over the same text. With one it is a [Proposal]. It is recorded, after every
+//     earlier order of the door, and on disk before it is in force. What was opened for a time ends then, even if it was
+//     narrowed in between.
 //   - Epochs of a compartment rise by one with every order. An order drafted against an older epoch is refused, so a
 //     closing in between always defeats an opening.
 //   - After a crash a door has the state of its last order on disk. A file that is missing, damaged, not signed by who
-//     must have signed it, or older than the ledger remembers, means hold.
+//     must have signed it, older than the ledger remembers, or more open than the ledger knows of means hold; closed, if
+//     file or ledger say that the door was closed.
+//
+// An opening is in the ledger before it is in force. If it then fails, or a closing overtakes it, the next order has the
+// same epoch: of two orders of one epoch the later one in the ledger counts, and the earlier one never came into force.
 //
 // # On disk
 //
@@ -35,5 +41,5 @@
 //
 //	— anna@example.org/ledger ...
 //
-// Files are replaced by rename; nothing else is ever written.
+// Signatures of unknown keys are not kept. A file is written as <name>.tmp and renamed; nothing else is ever written.
 package door

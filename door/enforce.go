@@ -2,66 +2,127 @@ package door
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/querschott/querschott"
 )
 
 // Enforcer is told of every order in force and returns when nothing of the compartment happens any more that the order
-// forbids. It must be quick, and must not call the book to move a door.
+// forbids. It must be quick, and must not call the book to move a door. Calls for one compartment come one after another,
+// with rising epochs. The context ends when a later order replaces this one: whatever the call has begun is then undone by
+// the next call.
 type Enforcer func(ctx context.Context, o Order) error
+
+// Change is an order that came into force.
+type Change struct {
+	Order   Order         `json:"order"`
+	Applied time.Time     `json:"applied"`
+	Obeyed  time.Duration `json:"obeyed_ns"`        // from the start of the move until the last enforcer had answered
+	Silent  []string      `json:"silent,omitempty"` // enforcers that failed, or did not answer within patience
+}
+
+// patience is how long an order waits to hear from enforcers, disk and ledger before it says that they were silent. It is in
+// force all the same.
+const patience = 5 * time.Second
+
+var (
+	errSilent    = fmt.Errorf("no answer within %s", patience)
+	errOvertaken = errors.New("a later order came into force")
+)
 
 type enforcer struct {
 	name string
 	obey Enforcer
+	told map[querschott.Compartment]*told // fixed
 }
 
-// Change is an order that came into force.
-type Change struct {
-	Order  Order         `json:"order"`
-	Obeyed time.Duration `json:"obeyed_ns"` // from the start of the move until every enforcer had answered
+// told is the last order that an enforcer was told of for one compartment.
+type told struct {
+	turn  turn // held during the call, guards the field below
+	epoch uint64
 }
 
 // Enforce registers who must obey. It is called while the node is put together, before doors move.
 func (b *Book) Enforce(name string, obey Enforcer) {
+	e := &enforcer{name, obey, map[querschott.Compartment]*told{}}
+	for c := range b.doors {
+		e.told[c] = &told{turn: newTurn()}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.enforcers = append(b.enforcers, enforcer{name, obey})
+	b.enforcers = append(b.enforcers, e)
 }
 
-// enforce waits for all enforcers, at most obeyTimeout, and tells the subscribers.
-func (b *Book) enforce(ctx context.Context, o Order, start time.Time) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), obeyTimeout)
-	defer cancel()
+func (e *enforcer) tell(ctx context.Context, o Order) error {
+	t := e.told[o.Compartment]
+	if err := t.turn.take(ctx); err != nil {
+		return err
+	}
+	defer t.turn.give()
+	if o.Epoch < t.epoch {
+		return errOvertaken
+	}
+	t.epoch = o.Epoch
+	return e.obey(ctx, o)
+}
+
+// enforce tells all enforcers, waits for them as long as ctx allows, and tells the subscribers. The enforcers' own context,
+// replaced, lasts until the next order.
+func (b *Book) enforce(ctx, replaced context.Context, o Order, start time.Time) error {
+	change := Change{Order: o, Applied: b.cfg.Now().UTC()}
 	b.mu.Lock()
 	all := b.enforcers
 	b.mu.Unlock()
-	answers := make(chan error, len(all))
-	for _, e := range all {
-		go func() {
-			err := e.obey(ctx, o)
-			if err != nil {
-				err = fmt.Errorf("the door is %s, but %s has not obeyed: %w", o.To, e.name, err)
-			}
-			answers <- err
-		}()
+	answers := make([]func() error, len(all))
+	for i, e := range all {
+		answers[i] = begin(ctx, func() error { return e.tell(replaced, o) })
 	}
 	var failed error
-	for range all {
-		select {
-		case err := <-answers:
-			if err != nil && failed == nil {
-				failed = err
-			}
-		case <-ctx.Done():
-			failed = fmt.Errorf("the door is %s, but not every part of the node has answered within %s", o.To, obeyTimeout)
+	for i, answer := range answers {
+		if err := answer(); err != nil {
+			change.Silent = append(change.Silent, all[i].name)
+			failed = errors.Join(failed, fmt.Errorf("the door is %s, but %s has not obeyed: %w", o.To, all[i].name, err))
 		}
 	}
-	b.publish(Change{Order: o, Obeyed: time.Since(start)})
-	b.wake()
+	change.Obeyed = time.Since(start)
+	b.publish(change)
 	return failed
 }
 
-// Subscribe returns a channel of changes. A subscriber that does not keep up misses changes; it never slows a door.
+// turn is a lock that one may stop waiting for.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t turn) give() { <-t }
+
+// begin runs f beside the caller. The function that it returns waits for f, until ctx ends.
+func begin(ctx context.Context, f func() error) (answer func() error) {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	return func() error {
+		select {
+		case err := <-done:
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Subscribe returns a channel of changes; for one door, their epochs rise. A subscriber that does not keep up misses changes;
+// it never slows a door. The channel is not closed.
 func (b *Book) Subscribe(buffer int) (<-chan Change, func()) {
 	ch := make(chan Change, buffer)
 	b.mu.Lock()
@@ -74,94 +135,18 @@ func (b *Book) Subscribe(buffer int) (<-chan Change, func()) {
 	}
 }
 
+// publish drops a change whose enforcers took so long that a later one is known already.
 func (b *Book) publish(c Change) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if c.Order.Epoch < b.published[c.Order.Compartment] {
+		return
+	}
+	b.published[c.Order.Compartment] = c.Order.Epoch
 	for ch := range b.subscribers {
 		select {
 		case ch <- c:
 		default:
 		}
 	}
-}
-
-func (b *Book) wake() {
-	select {
-	case b.kick <- struct{}{}:
-	default:
-	}
-}
-
-// retryRecord is how long Run waits before it offers the ledger again what the ledger could not take.
-const retryRecord = time.Second
-
-// Run carries out expiries and brings the ledger what it missed, until the context ends.
-//
-// An order that has expired is undone by the platform if that narrows; if undoing it would widen, the platform proposes it
-// and two operators decide.
-func (b *Book) Run(ctx context.Context) error {
-	for {
-		wait := b.expire(ctx)
-		if b.settle(ctx) > 0 {
-			wait = min(wait, retryRecord)
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-b.kick:
-			timer.Stop()
-		case <-timer.C:
-		}
-	}
-}
-
-// expire undoes what has run out and returns how long to wait for the next one.
-func (b *Book) expire(ctx context.Context) time.Duration {
-	next := time.Hour
-	for c, d := range b.doors {
-		cur := d.current.Load()
-		if cur.Expires.IsZero() || b.cfg.Machine == nil {
-			continue
-		}
-		if left := cur.Expires.Sub(b.cfg.Now()); left > 0 {
-			next = min(next, left)
-			continue
-		}
-		if d.proposed(cur.Epoch + 1) {
-			continue
-		}
-		_, err := b.Set(ctx, Request{Compartment: c, To: cur.Inverse, Incident: cur.Incident, Reason: "the order before this one has expired"}, b.cfg.Machine)
-		if err != nil {
-			b.cfg.Log.Error("couldn't undo an expired order", "compartment", c.String(), "err", err)
-			next = min(next, retryRecord)
-		}
-	}
-	return next
-}
-
-func (d *door) proposed(epoch uint64) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.proposal != nil && d.proposal.order.Epoch == epoch
-}
-
-// settle offers the ledger the orders that it does not have and returns how many are left.
-func (b *Book) settle(ctx context.Context) int {
-	b.mu.Lock()
-	todo := b.unrecorded
-	b.unrecorded = nil
-	b.mu.Unlock()
-	for i, o := range todo {
-		if err := b.cfg.Record(ctx, o); err != nil {
-			b.mu.Lock()
-			b.unrecorded = append(todo[i:], b.unrecorded...)
-			left := len(b.unrecorded)
-			b.mu.Unlock()
-			b.cfg.Log.Error("the ledger lacks door orders", "orders", left, "err", err)
-			return left
-		}
-	}
-	return 0
 }

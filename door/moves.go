@@ -1,7 +1,7 @@
 package door
 
 import (
-	"fmt"
+	"time"
 
 	"github.com/querschott/querschott"
 )
@@ -27,9 +27,13 @@ func Legal(from, to querschott.DoorState) error {
 	return nil
 }
 
-// inverse is the move that undoes one: back to the state before.
-func inverse(from querschott.DoorState) querschott.DoorState { return from }
-
-func fileName(c querschott.Compartment, kind string) string {
-	return fmt.Sprintf("%s-%s.%s", c.Insurer, c.Service, kind)
+// undo returns which state undoes a move that follows this order, and when it must be undone at the latest; zero: never.
+// What two operators have let out for a time may not stay out for longer because one of them narrows it: an opening until
+// two o'clock that becomes read-only is on hold at two o'clock.
+func (o Order) undo(to querschott.DoorState) (inverse querschott.DoorState, latest time.Time) {
+	service := o.Compartment.Service
+	if !o.Expires.IsZero() && !Widens(service, o.To, to) && Widens(service, o.Inverse, to) {
+		return o.Inverse, o.Expires
+	}
+	return o.To, time.Time{}
 }

@@ -1,6 +1,7 @@
 package door
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -30,6 +31,7 @@ type Order struct {
 const (
 	MaxReason   = 500
 	MaxIncident = 64
+	maxActor    = 64
 	maxNote     = 8 << 10
 )
 
@@ -60,14 +62,14 @@ func (o Order) Text() string {
 // refused.
 func ParseOrder(text string) (Order, error) {
 	if len(text) > maxNote {
-		return Order{}, fmt.Errorf("an order has at most %d bytes", maxNote)
+		return Order{}, querschott.Refuse(querschott.CodeInvalid, "an order has at most %d bytes", maxNote)
 	}
 	o, err := parseOrder(text)
 	if err != nil {
-		return Order{}, fmt.Errorf("couldn't read the order: %w", err)
+		return Order{}, &querschott.Error{Code: querschott.CodeInvalid, Public: "couldn't read the order", Err: err}
 	}
 	if o.Text() != text {
-		return Order{}, fmt.Errorf("couldn't read the order: it is not in canonical form")
+		return Order{}, querschott.Refuse(querschott.CodeInvalid, "the order is not in canonical form")
 	}
 	return o, o.checkWords()
 }
@@ -80,8 +82,8 @@ func parseOrder(text string) (o Order, err error) {
 	if o.Compartment, err = querschott.ParseCompartment(fields["compartment"]); err != nil {
 		return o, err
 	}
-	if o.Epoch, err = strconv.ParseUint(fields["epoch"], 10, 64); err != nil {
-		return o, err
+	if o.Epoch, err = strconv.ParseUint(fields["epoch"], 10, 64); err != nil || o.Epoch == 0 {
+		return o, errors.New("an epoch is a whole number from 1 on")
 	}
 	for key, state := range map[string]*querschott.DoorState{"from": &o.From, "to": &o.To, "inverse": &o.Inverse} {
 		if *state, err = querschott.ParseDoorState(fields[key]); err != nil {
@@ -124,7 +126,7 @@ func (o Order) checkWords() error {
 	for what, w := range map[string]struct {
 		text string
 		max  int
-	}{"actor": {string(o.Actor), 64}, "reason": {o.Reason, MaxReason}, "incident": {o.Incident, MaxIncident}} {
+	}{"actor": {string(o.Actor), maxActor}, "reason": {o.Reason, MaxReason}, "incident": {o.Incident, MaxIncident}} {
 		if len(w.text) > w.max {
 			return querschott.Refuse(querschott.CodeInvalid, "the %s is longer than %d bytes", what, w.max)
 		}
@@ -135,12 +137,14 @@ func (o Order) checkWords() error {
 	return nil
 }
 
-// plain accepts printable characters and single-byte spaces: nothing that breaks a line, turns its direction or hides.
+// plain accepts printable characters and plain spaces: nothing that breaks a line, turns its direction or hides.
 func plain(s string) bool {
 	if !utf8.ValidString(s) || s != strings.TrimSpace(s) || s == "-" {
 		return false
 	}
-	return !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		return !unicode.IsPrint(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+	})
 }
 
 func orDash(s string) string {

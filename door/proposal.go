@@ -2,9 +2,8 @@ package door
 
 import (
 	"context"
-	"errors"
+	"crypto/sha256"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 
 // Proposal is an order that lacks the signature of a second operator.
 type Proposal struct {
-	ID          string                 `json:"id"` // "109500969/eau@8"
+	ID          string                 `json:"id"` // "109500969/eau@8-" and 32 hex digits of the text's SHA-256
 	Compartment querschott.Compartment `json:"compartment"`
 	From        querschott.DoorState   `json:"from"`
 	To          querschott.DoorState   `json:"to"`
@@ -27,22 +26,32 @@ type Proposal struct {
 	Note        []byte                 `json:"note"`    // the signed order, to be cosigned
 }
 
+// id names an order by its text, so that whoever approves it signs what they have seen and not what has taken its place.
+func (s *signed) id() string {
+	text := s.order.Text()
+	return fmt.Sprintf("%s@%d-%.16x", s.order.Compartment, s.order.Epoch, sha256.Sum256([]byte(text)))
+}
+
 func (s *signed) proposal() Proposal {
 	o := s.order
 	return Proposal{
-		ID: fmt.Sprintf("%s@%d", o.Compartment, o.Epoch), Compartment: o.Compartment, From: o.From, To: o.To,
-		Actor: o.Actor, Incident: o.Incident, Reason: o.Reason, At: o.At, Expires: o.At.Add(ProposalTTL), Note: s.raw,
+		ID: s.id(), Compartment: o.Compartment, From: o.From, To: o.To,
+		Actor: o.Actor, Incident: o.Incident, Reason: o.Reason, At: o.At, Expires: o.At.Add(ProposalTTL), Note: slices.Clone(s.raw),
 	}
 }
 
-// propose keeps an order for a second operator. A compartment has one proposal; a later one takes its place only if the
-// same actor made both.
-func (b *Book) propose(d *door, s *signed) (Outcome, error) {
+// propose keeps an order for a second operator. A compartment has one proposal at a time.
+func (b *Book) propose(ctx context.Context, d *door, s *signed) (Outcome, error) {
 	d.mu.Lock()
-	err := b.check(s, d.current.Load())
-	if old := d.proposal; err == nil && old != nil && !b.stale(old, d) && old.order.Actor != s.order.Actor {
-		err = querschott.Refuse(querschott.CodeConflict, "%s has already proposed to set %s to %s: approve that, or ask for its withdrawal",
-			old.order.Actor, s.order.Compartment, old.order.To)
+	err := b.check(d, s)
+	if old := d.proposal; err == nil && old != nil && !b.stale(d, old) {
+		switch {
+		case old.same(s) && len(s.operators) <= len(old.operators):
+			s = old // said again
+		case !old.yields(s):
+			err = querschott.Refuse(querschott.CodeConflict, "%s has already proposed to set %s to %s: approve that, or withdraw it",
+				old.order.Actor, s.order.Compartment, old.order.To)
+		}
 	}
 	if err == nil {
 		d.proposal = s
@@ -51,17 +60,27 @@ func (b *Book) propose(d *door, s *signed) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	b.wake()
 	p := s.proposal()
-	if err := b.write(d, s, "proposal"); err != nil {
+	if err := b.store(ctx, d); err != nil {
 		return Outcome{Proposal: &p}, fmt.Errorf("the proposal stands, but a restart would forget it: %w", err)
 	}
 	return Outcome{Proposal: &p}, nil
 }
 
-// stale reports whether the door has moved or too much time has passed since a proposal.
-func (b *Book) stale(s *signed, d *door) bool {
-	return s.order.Epoch != d.current.Load().Epoch+1 || b.cfg.Now().After(s.order.At.Add(ProposalTTL))
+func (s *signed) same(t *signed) bool { return s.order.Text() == t.order.Text() }
+
+// yields reports whether a proposal makes way for another: with more signatures under the same text, a later one of the same
+// actor, or an operator's instead of the platform's. An earlier one, sent again by whoever has kept it, takes nobody's place.
+func (s *signed) yields(to *signed) bool {
+	if s.same(to) || s.order.Actor != to.order.Actor {
+		return s.same(to) || s.order.Actor == MachineActor
+	}
+	return !to.order.At.Before(s.order.At)
+}
+
+// stale reports whether the door has moved or too much time has passed since a proposal. The caller holds d.mu.
+func (b *Book) stale(d *door, s *signed) bool {
+	return s.order.Epoch != d.current.Load().order.Epoch+1 || b.cfg.Now().After(s.order.At.Add(ProposalTTL))
 }
 
 // Proposals returns what waits for a second operator, ordered by compartment.
@@ -69,7 +88,7 @@ func (b *Book) Proposals() []Proposal {
 	var list []Proposal
 	for _, d := range b.doors {
 		d.mu.Lock()
-		if s := d.proposal; s != nil && !b.stale(s, d) {
+		if s := d.proposal; s != nil && !b.stale(d, s) {
 			list = append(list, s.proposal())
 		}
 		d.mu.Unlock()
@@ -82,13 +101,14 @@ func (b *Book) find(id string) (*door, *signed, error) {
 	for _, d := range b.doors {
 		d.mu.Lock()
 		s := d.proposal
-		live := s != nil && !b.stale(s, d)
+		live := s != nil && !b.stale(d, s)
 		d.mu.Unlock()
-		if live && s.proposal().ID == id {
+		if live && s.id() == id {
 			return d, s, nil
 		}
 	}
-	return nil, nil, querschott.Refuse(querschott.CodeNotFound, "there is no proposal %.40q; it may have been approved, withdrawn or run out", id)
+	return nil, nil, querschott.Refuse(querschott.CodeNotFound,
+		"there is no proposal %.80q; it may have been approved, replaced, withdrawn or run out", id)
 }
 
 // Approve signs a proposal as the second operator; the order is in force when Approve returns it. What the platform itself
@@ -99,9 +119,9 @@ func (b *Book) Approve(ctx context.Context, id string, s note.Signer) (Outcome, 
 	if err != nil {
 		return Outcome{}, err
 	}
-	who := b.roster.name(s)
-	if who == "" || who == MachineActor {
-		return Outcome{}, querschott.Refuse(querschott.CodeForbidden, "only an operator can approve")
+	who, err := b.roster.operator(s)
+	if err != nil {
+		return Outcome{}, err
 	}
 	if slices.Contains(p.operators, who) {
 		return Outcome{}, querschott.Refuse(querschott.CodeForbidden, "%s has already signed this proposal; a different operator must approve it", who)
@@ -113,29 +133,25 @@ func (b *Book) Approve(ctx context.Context, id string, s note.Signer) (Outcome, 
 	return b.Submit(ctx, raw)
 }
 
-// Withdraw removes a proposal. Every operator may.
-func (b *Book) Withdraw(_ context.Context, id string, s note.Signer) error {
+// Withdraw takes a proposal back for good: not even who has cosigned it already can bring it into force. Every operator may.
+func (b *Book) Withdraw(ctx context.Context, id string, s note.Signer) error {
 	d, p, err := b.find(id)
 	if err != nil {
 		return err
 	}
-	if b.roster.name(s) == "" {
-		return querschott.Refuse(querschott.CodeForbidden, "only an operator can withdraw a proposal")
+	if _, err := b.roster.operator(s); err != nil {
+		return err
 	}
 	d.mu.Lock()
-	if d.proposal == p {
+	if !b.stale(d, p) {
+		if d.withdrawn == nil {
+			d.withdrawn = map[string]bool{}
+		}
+		d.withdrawn[id] = true
+	}
+	if d.proposal != nil && d.proposal.same(p) {
 		d.proposal = nil
 	}
 	d.mu.Unlock()
-	b.wake()
-	return b.unlink(d, p.order.Compartment)
-}
-
-func (b *Book) unlink(d *door, c querschott.Compartment) error {
-	d.file.Lock()
-	defer d.file.Unlock()
-	if err := b.cfg.FS.Remove(b.path(c, "proposal")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("couldn't remove the proposal's file: %w", err)
-	}
-	return b.cfg.FS.SyncDir(b.cfg.Dir)
+	return b.store(ctx, d)
 }

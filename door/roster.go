@@ -1,6 +1,7 @@
 package door
 
 import (
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,43 +20,67 @@ type Operator struct {
 // roster knows which key belongs to whom.
 type roster struct {
 	verifiers note.Verifiers
-	owner     map[string]querschott.Actor // key name -> operator
-	machine   string                      // key name of the platform itself; it may only narrow
+	owner     map[string]querschott.Actor // key name -> operator, or MachineActor
 }
 
+// newRoster refuses names and keys that would let one person pass for two, or for the platform.
 func newRoster(operators []Operator, machine note.Verifier) (*roster, error) {
 	r := &roster{owner: map[string]querschott.Actor{}}
 	var all []note.Verifier
+	if machine != nil {
+		r.owner[machine.Name()] = MachineActor
+		all = append(all, machine)
+	}
+	holder := map[string]querschott.Actor{} // public key -> operator
 	for _, op := range operators {
+		if op.Name == "" || op.Name == MachineActor || len(op.Name) > maxActor || !plain(string(op.Name)) || strings.Contains(string(op.Name), ",") {
+			return nil, fmt.Errorf("an operator cannot be named %q", op.Name)
+		}
 		for _, k := range op.Keys {
 			v, err := note.NewVerifier(k)
 			if err != nil {
 				return nil, fmt.Errorf("couldn't read a key of operator %s: %w", op.Name, err)
 			}
 			if other, taken := r.owner[v.Name()]; taken {
-				return nil, fmt.Errorf("operators %s and %s share the key name %s; key names must differ", other, op.Name, v.Name())
+				return nil, fmt.Errorf("%s and %s share the key name %s; key names must differ", other, op.Name, v.Name())
 			}
-			r.owner[v.Name()] = op.Name
+			public, err := base64.StdEncoding.DecodeString(strings.SplitN(k, "+", 3)[2]) // name+hash+key, says NewVerifier
+			if err != nil {
+				return nil, fmt.Errorf("couldn't read a key of operator %s: %w", op.Name, err)
+			}
+			if other, taken := holder[string(public)]; taken {
+				return nil, fmt.Errorf("operators %s and %s share a key under two names; whoever has it would count as two", other, op.Name)
+			}
+			r.owner[v.Name()], holder[string(public)] = op.Name, op.Name
 			all = append(all, v)
 		}
 	}
-	if machine != nil {
-		if _, taken := r.owner[machine.Name()]; taken {
-			return nil, fmt.Errorf("the platform's own key name %s is also an operator's", machine.Name())
-		}
-		r.machine = machine.Name()
-		all = append(all, machine)
-	}
 	r.verifiers = note.VerifierList(all...)
 	return r, nil
+}
+
+// name returns whose key a signer's is, "" if it is nobody's.
+func (r *roster) name(s note.Signer) querschott.Actor {
+	if _, err := r.verifiers.Verifier(s.Name(), s.KeyHash()); err != nil {
+		return ""
+	}
+	return r.owner[s.Name()]
+}
+
+// operator is name for what only operators may do.
+func (r *roster) operator(s note.Signer) (querschott.Actor, error) {
+	who := r.name(s)
+	if who == "" || who == MachineActor {
+		return "", querschott.Refuse(querschott.CodeForbidden, "the key %.64q is not an operator's", s.Name())
+	}
+	return who, nil
 }
 
 // signed is an order together with who has signed it.
 type signed struct {
 	order     Order
 	operators []querschott.Actor // different operators, in the order of their signatures
-	machine   bool
-	raw       []byte
+	raw       []byte             // the note with the signatures of known keys and no others
 }
 
 // open verifies a signed note and the order in it. The first signature must be the actor's.
@@ -71,19 +96,16 @@ func (r *roster) open(raw []byte) (*signed, error) {
 	if err != nil {
 		return nil, err
 	}
+	if raw, err = note.Sign(&note.Note{Text: n.Text, Sigs: n.Sigs}); err != nil {
+		return nil, fmt.Errorf("couldn't copy the order: %w", err)
+	}
 	s := &signed{order: o, raw: raw}
-	first := querschott.Actor("")
-	for i, sig := range n.Sigs {
-		who, isOperator := r.owner[sig.Name]
-		if !isOperator {
-			s.machine, who = true, MachineActor
-		} else if !slices.Contains(s.operators, who) {
+	for _, sig := range n.Sigs {
+		if who := r.owner[sig.Name]; who != MachineActor && !slices.Contains(s.operators, who) {
 			s.operators = append(s.operators, who)
 		}
-		if i == 0 {
-			first = who
-		}
 	}
+	first := r.owner[n.Sigs[0].Name]
 	if o.Actor != first {
 		return nil, querschott.Refuse(querschott.CodeForbidden, "the order names %s as its actor, but %s signed it first", o.Actor, first)
 	}
@@ -91,13 +113,11 @@ func (r *roster) open(raw []byte) (*signed, error) {
 	return s, nil
 }
 
-// enough reports whether the signatures suffice for the move.
-func (s *signed) enough() bool {
-	if Widens(s.order.Compartment.Service, s.order.From, s.order.To) {
-		return len(s.operators) >= 2
-	}
-	return len(s.operators) >= 1 || s.machine
-}
+// widens reports whether the move needs two operators.
+func (s *signed) widens() bool { return Widens(s.order.Compartment.Service, s.order.From, s.order.To) }
+
+// enough reports whether the signatures suffice for the move. For one that narrows, any known key does.
+func (s *signed) enough() bool { return !s.widens() || len(s.operators) >= 2 }
 
 // approvers names the operators who signed after the actor.
 func approvers(operators []querschott.Actor, actor querschott.Actor) querschott.Actor {

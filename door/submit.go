@@ -9,7 +9,6 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/querschott/querschott"
-	"github.com/querschott/querschott/internal/disk"
 )
 
 // Request is what an operator wants.
@@ -27,21 +26,29 @@ type Outcome struct {
 	Proposal *Proposal `json:"proposal,omitempty"` // waits for a second operator
 }
 
-// Draft makes the order that the actor would have to sign: the next epoch of the door as it is at this moment.
+// Draft makes the order that the actor would have to sign: the next epoch of the door as it is at this moment. What narrows
+// an opening for a time gets the opening's end, unless the request names an earlier one.
 func (b *Book) Draft(r Request, actor querschott.Actor) (Order, error) {
 	d, err := b.door(r.Compartment)
 	if err != nil {
 		return Order{}, err
 	}
-	cur := d.current.Load()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	cur := d.current.Load().order
 	o := Order{
-		Compartment: r.Compartment, Epoch: cur.Epoch + 1, From: cur.To, To: r.To, Inverse: inverse(cur.To),
-		At: b.cfg.Now().UTC().Truncate(time.Microsecond), Actor: actor, Incident: r.Incident, Reason: r.Reason,
+		Compartment: r.Compartment, Epoch: cur.Epoch + 1, From: cur.To, To: r.To,
+		At: b.cfg.Now().UTC().Truncate(time.Microsecond), Expires: r.Expires, Actor: actor, Incident: r.Incident, Reason: r.Reason,
 	}
-	if !r.Expires.IsZero() {
-		o.Expires = r.Expires.UTC().Truncate(time.Microsecond)
+	inverse, latest := cur.undo(r.To)
+	o.Inverse = inverse
+	if !latest.IsZero() && (o.Expires.IsZero() || o.Expires.After(latest)) {
+		o.Expires = latest
 	}
-	return o, b.check(&signed{order: o}, cur)
+	if !o.Expires.IsZero() {
+		o.Expires = o.Expires.UTC().Truncate(time.Microsecond)
+	}
+	return o, b.check(d, &signed{order: o})
 }
 
 // Sign signs an order's text, the first step of every move.
@@ -49,33 +56,53 @@ func Sign(o Order, s note.Signer) ([]byte, error) {
 	return note.Sign(&note.Note{Text: o.Text()}, s)
 }
 
-// Cosign adds a signature to a signed order.
+// Cosign adds a signature to a signed order, and to nothing else.
 func Cosign(raw []byte, known note.Verifiers, s note.Signer) ([]byte, error) {
 	n, err := note.Open(raw, known)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't verify the proposal: %w", err)
 	}
+	if _, err := ParseOrder(n.Text); err != nil {
+		return nil, err
+	}
 	return note.Sign(n, s)
 }
 
-// Set drafts, signs and submits in one step.
+// Set drafts, signs and submits in one step. A narrowing that another order overtakes is drafted again, as long as it still
+// narrows: two people who close at the same moment are both served.
 func (b *Book) Set(ctx context.Context, r Request, s note.Signer) (Outcome, error) {
-	o, err := b.Draft(r, b.roster.name(s))
-	if err != nil {
-		return Outcome{}, err
+	actor := b.roster.name(s)
+	if actor == "" {
+		return Outcome{}, querschott.Refuse(querschott.CodeForbidden, "the key %.64q is not an operator's", s.Name())
 	}
-	raw, err := Sign(o, s)
-	if err != nil {
-		return Outcome{}, fmt.Errorf("couldn't sign the order: %w", err)
+	var overtaken error
+	for {
+		o, err := b.Draft(r, actor)
+		if err != nil {
+			return Outcome{}, err
+		}
+		widens := Widens(o.Compartment.Service, o.From, o.To)
+		if widens && overtaken != nil {
+			return Outcome{}, overtaken
+		}
+		raw, err := Sign(o, s)
+		if err != nil {
+			return Outcome{}, fmt.Errorf("couldn't sign the order: %w", err)
+		}
+		out, err := b.Submit(ctx, raw)
+		if cur, _ := b.Current(o.Compartment); widens || err == nil || out.Order != nil || cur.Epoch < o.Epoch {
+			return out, err
+		}
+		overtaken = err
 	}
-	return b.Submit(ctx, raw)
 }
 
 // Submit takes a signed order. It narrows: it is in force when Submit has looked at it, whatever happens after; an error
 // then says what else went wrong, and Outcome.Order is set all the same. It widens: with the signatures of two operators it
 // is recorded, written and in force when Submit returns nil; with one it becomes a proposal.
 //
-// Errors: CodeForbidden (signatures), CodeConflict (drafted against an older epoch, no move), CodeInvalid, CodeNotFound.
+// Errors: CodeForbidden (signatures), CodeConflict (drafted against an older epoch, withdrawn, no move), CodeInvalid,
+// CodeNotFound.
 func (b *Book) Submit(ctx context.Context, raw []byte) (Outcome, error) {
 	s, err := b.roster.open(raw)
 	if err != nil {
@@ -87,120 +114,132 @@ func (b *Book) Submit(ctx context.Context, raw []byte) (Outcome, error) {
 	}
 	switch {
 	case !s.enough():
-		return b.propose(d, s)
-	case Widens(s.order.Compartment.Service, s.order.From, s.order.To):
+		return b.propose(ctx, d, s)
+	case s.widens():
 		return b.widen(ctx, d, s)
 	default:
 		return b.narrow(ctx, d, s)
 	}
 }
 
-// check refuses an order that may not follow the one in force.
-func (b *Book) check(s *signed, cur *Order) error {
-	o, now := s.order, b.cfg.Now()
+// check refuses an order that may not follow the one in force. The caller holds d.mu.
+func (b *Book) check(d *door, s *signed) error {
+	cur, o, now := d.current.Load().order, s.order, b.cfg.Now()
 	if err := o.checkWords(); err != nil {
 		return err
 	}
 	if err := Legal(cur.To, o.To); err != nil {
 		return err
 	}
+	inverse, latest := cur.undo(o.To)
 	switch {
 	case o.Epoch != cur.Epoch+1 || o.From != cur.To:
 		return querschott.Refuse(querschott.CodeConflict,
 			"the door %s has moved since: it is %s in epoch %d; look again and repeat the order", o.Compartment, cur.To, cur.Epoch)
-	case o.Inverse != inverse(o.From):
-		return querschott.Refuse(querschott.CodeInvalid, "the inverse of this order is %s, not %s", inverse(o.From), o.Inverse)
+	case o.Inverse != inverse:
+		return querschott.Refuse(querschott.CodeInvalid, "the inverse of this order is %s, not %s", inverse, o.Inverse)
 	case o.At.After(now.Add(clockSkew)):
 		return querschott.Refuse(querschott.CodeInvalid, "the order is dated %s, which is in the future; check the clocks", formatTime(o.At))
 	case o.At.Before(now.Add(-ProposalTTL)):
 		return querschott.Refuse(querschott.CodeConflict, "the order is older than %s; draft it again", ProposalTTL)
 	case !o.Expires.IsZero() && !o.Expires.After(now):
 		return querschott.Refuse(querschott.CodeInvalid, "the order has already expired")
+	case !o.Expires.IsZero() && b.cfg.Machine == nil:
+		return querschott.Refuse(querschott.CodeInvalid, "no order can expire here: the platform has no key to undo it with")
+	case !latest.IsZero() && (o.Expires.IsZero() || o.Expires.After(latest)):
+		return querschott.Refuse(querschott.CodeInvalid, "two operators have opened the door until %s, so this order must end then too", formatTime(latest))
+	case d.withdrawn[s.id()]:
+		return querschott.Refuse(querschott.CodeConflict, "this order was withdrawn; draft it again")
 	}
 	return nil
+}
+
+// checkNow is check for callers that do not hold d.mu.
+func (b *Book) checkNow(d *door, s *signed) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return b.check(d, s)
 }
 
 // narrow puts the order in force first and does everything else after.
 func (b *Book) narrow(ctx context.Context, d *door, s *signed) (Outcome, error) {
-	start := time.Now()
-	if err := b.swap(d, s); err != nil {
+	start, o := time.Now(), s.order
+	replaced, err := b.swap(ctx, d, s)
+	if err != nil {
 		return Outcome{}, err
 	}
-	ctx = context.WithoutCancel(ctx) // whoever ordered it may hang up; what follows must still happen
-	o := s.order
-	written := make(chan error, 1)
-	go func() { written <- b.write(d, s, "order") }()
-	obeyed := b.enforce(ctx, o, start)
-	err := <-written
-	if err != nil {
-		err = fmt.Errorf("the door is %s, but a restart would forget it: %w", o.To, err)
+	// Whoever ordered it may hang up; what follows must still happen.
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), patience, errSilent)
+	defer cancel()
+	stored := begin(ctx, func() error { return b.store(ctx, d) })
+	recorded := begin(ctx, func() error { return b.record(ctx, d) })
+	err = b.enforce(ctx, replaced, o, start)
+	if e := stored(); e != nil {
+		err = errors.Join(err, fmt.Errorf("the door is %s, but a restart may forget it: %w", o.To, e))
 	}
-	if recErr := b.cfg.Record(ctx, o); recErr != nil {
-		b.remember(o)
-		err = errors.Join(err, fmt.Errorf("the door is %s, but the ledger does not have it yet: %w", o.To, recErr))
+	if e := recorded(); e != nil {
+		err = errors.Join(err, fmt.Errorf("the door is %s, but the ledger does not have it yet: %w", o.To, e))
 	}
-	return Outcome{Order: &o}, errors.Join(obeyed, err)
+	return Outcome{Order: &o}, err
 }
 
 // widen records and writes the order first and puts it in force last.
 func (b *Book) widen(ctx context.Context, d *door, s *signed) (Outcome, error) {
-	start := time.Now()
-	if err := b.check(s, d.current.Load()); err != nil {
+	start, o := time.Now(), s.order
+	replaced, err := b.agree(ctx, d, s)
+	if err != nil {
 		return Outcome{}, err
 	}
-	o := s.order
-	if err := b.cfg.Record(ctx, o); err != nil {
-		return Outcome{}, fmt.Errorf("couldn't record the order, the door stays %s: %w", o.From, err)
-	}
-	if err := b.write(d, s, "order"); err != nil {
-		return Outcome{}, fmt.Errorf("couldn't write the order, the door stays %s: %w", o.From, err)
-	}
-	if err := b.swap(d, s); err != nil {
-		return Outcome{}, err // an order in between has won, and its own write comes after ours
-	}
-	return Outcome{Order: &o}, errors.Join(b.enforce(ctx, o, start), b.unlink(d, o.Compartment))
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), patience, errSilent)
+	defer cancel()
+	stored := begin(ctx, func() error { return b.store(ctx, d) }) // the proposal's file goes
+	return Outcome{Order: &o}, errors.Join(b.enforce(ctx, replaced, o, start), stored())
 }
 
-// swap makes the order the one in force.
-func (b *Book) swap(d *door, s *signed) error {
+// agree takes an order that widens through ledger and file into force. The ledger has every earlier order of the door before
+// this one, and no later one before the door has moved.
+func (b *Book) agree(ctx context.Context, d *door, s *signed) (replaced context.Context, err error) {
+	if err := d.ledger.take(ctx); err != nil {
+		return nil, fmt.Errorf("couldn't reach the ledger, the door stays %s: %w", s.order.From, err)
+	}
+	defer d.ledger.give()
+	if err := b.checkNow(d, s); err != nil {
+		return nil, err
+	}
+	if err := b.recordInTurn(ctx, d); err != nil {
+		return nil, fmt.Errorf("couldn't record the orders before this one, the door stays %s: %w", s.order.From, err)
+	}
+	if err := b.cfg.Record(ctx, s.order); err != nil {
+		return nil, fmt.Errorf("couldn't record the order, the door stays %s: %w", s.order.From, err)
+	}
+	if err = b.storeAhead(ctx, d, s); err == nil {
+		replaced, err = b.swap(ctx, d, s)
+	}
+	if err != nil { // the file may hold the order that did not come into force, and the caller may have hung up
+		return nil, fmt.Errorf("the door did not become %s: %w", s.order.To, errors.Join(err, b.store(context.WithoutCancel(ctx), d)))
+	}
+	return replaced, nil
+}
+
+// swap makes the order the one in force. The context that it returns ends when another one replaces it.
+func (b *Book) swap(ctx context.Context, d *door, s *signed) (replaced context.Context, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := b.check(s, d.current.Load()); err != nil {
-		return err
+	if err := b.check(d, s); err != nil {
+		return nil, err
 	}
-	o := s.order
-	d.current.Store(&o)
-	d.proposal = nil
-	d.history = append(d.history, o)
+	d.current.Store(s)
+	d.proposal, d.withdrawn, d.asked = nil, nil, time.Time{}
+	if !s.widens() {
+		d.unrecorded = append(d.unrecorded, s.order)
+	}
+	d.history = append(d.history, s.order)
 	if len(d.history) > maxHistory {
 		d.history = d.history[1:]
 	}
-	return nil
-}
-
-// write puts the order on disk, unless a later one is in force: then that one's write is waiting, or done.
-func (b *Book) write(d *door, s *signed, kind string) error {
-	d.file.Lock()
-	defer d.file.Unlock()
-	cur := d.current.Load()
-	if cur.Epoch > s.order.Epoch || cur.Epoch == s.order.Epoch && cur.Text() != s.order.Text() {
-		return nil
+	if d.stop != nil {
+		d.stop(errOvertaken)
 	}
-	return disk.WriteFile(b.cfg.FS, b.path(s.order.Compartment, kind), s.raw)
-}
-
-// name returns whose key a signer's is.
-func (r *roster) name(s note.Signer) querschott.Actor {
-	if s.Name() == r.machine {
-		return MachineActor
-	}
-	return r.owner[s.Name()]
-}
-
-// remember keeps an order that the ledger must still get; Run repeats it.
-func (b *Book) remember(o Order) {
-	b.mu.Lock()
-	b.unrecorded = append(b.unrecorded, o)
-	b.mu.Unlock()
-	b.wake()
+	replaced, d.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	return replaced, nil
 }
