@@ -75,6 +75,7 @@ type Op struct {
 type Batch struct {
 	ops  []Op
 	size int
+	keys map[string]batchKey // data keys in use, by the store's key: see Vault
 }
 
 // Put sets key to value. Both are copied.
@@ -98,7 +99,15 @@ func (b *Batch) Size() int { return b.size }
 // Reset empties the batch for new operations.
 func (b *Batch) Reset() {
 	clear(b.ops)
+	clear(b.keys)
 	b.ops, b.size = b.ops[:0], 0
+}
+
+func (b *Batch) remember(at []byte, k batchKey) {
+	if b.keys == nil {
+		b.keys = map[string]batchKey{}
+	}
+	b.keys[string(at)] = k
 }
 
 // Ops returns the operations in the order in which they were added. The slice belongs to the batch.

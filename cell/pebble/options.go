@@ -101,7 +101,7 @@ func (l *engineLog) backgroundError(err error) {
 		l.log.Error("cell engine: background work failed and is repeated", "dir", l.dir, "err", err,
 			"unreported", l.silent.Swap(0))
 	}
-	time.Sleep(pause)
+	<-time.After(pause)
 }
 
 // corruption reports damage without the keys around it. The read or compaction that met it fails with an error.
