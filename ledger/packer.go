@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	packAfter    = 1 << 20  // bytes of WAL that gather before they go into the packs
+	packAfter    = 4 << 20  // what gather is unless states are written more often
 	packLimit    = 32 << 20 // bytes of WAL that may wait in memory; then the writer waits
 	snapshotMost = 16384    // commits between two states: bounds the replay at a start
 )
@@ -35,8 +35,9 @@ type walPosition struct {
 // packer carries durable commits into the pack files, and now and then makes these durable and retires the WAL behind.
 // Its goroutine is the only one that writes packs and state.
 type packer struct {
-	l     *Ledger
-	store packStore
+	l      *Ledger
+	store  packStore
+	gather int // bytes of WAL that gather before they go into the packs
 
 	mu       sync.Mutex
 	cond     *sync.Cond
@@ -64,7 +65,7 @@ func (p *packer) put(j job) {
 	defer p.mu.Unlock()
 	p.queue = append(p.queue, j)
 	p.bytes += len(j.frame)
-	if p.bytes >= packAfter {
+	if p.bytes >= p.gather {
 		p.cond.Broadcast()
 	}
 }
@@ -112,7 +113,7 @@ func (p *pack) size() uint64 {
 func (p *packer) run() {
 	for {
 		p.mu.Lock()
-		for p.bytes < packAfter && !p.wake && !p.closing {
+		for p.bytes < p.gather && !p.wake && !p.closing {
 			p.cond.Wait()
 		}
 		closing := p.closing
@@ -190,8 +191,6 @@ func (j *job) log(id logID) *log {
 
 // A commit's payload, which isn't personal and not sealed, names the heads that it touched, so that the whole chain can
 // be recomputed: owner uint32, year uint16, size uint64, each.
-const commitHeadSize = 4 + 2 + 8
-
 func appendCommitHead(b []byte, id logID, size uint64) []byte {
 	b = binary.BigEndian.AppendUint32(b, id.owner)
 	b = binary.BigEndian.AppendUint16(b, id.year)

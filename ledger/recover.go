@@ -49,6 +49,7 @@ func open(cfg Config) (*Ledger, error) {
 	l.writer = &writer{l: l, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	l.packer = &packer{
 		l: l, store: packStore{fs: cfg.FS, dir: packDir}, touched: map[*log]bool{}, finished: make(chan error, 1),
+		gather: int(min(packAfter, cfg.SnapshotBytes)),
 	}
 	l.packer.cond = sync.NewCond(&l.packer.mu)
 	if err := l.recover(); err != nil {

@@ -40,9 +40,9 @@ type prepared struct {
 	err  error
 }
 
-func segmentName(dir string, seg uint64) string {
-	return filepath.Join(dir, fmt.Sprintf("%08d.wal", seg))
-}
+func segmentBase(seg uint64) string { return fmt.Sprintf("%08d.wal", seg) }
+
+func segmentName(dir string, seg uint64) string { return filepath.Join(dir, segmentBase(seg)) }
 
 // segments lists the numbers of the segments in a directory, ascending, and removes what was left half made.
 func segments(fs disk.FS, dir string) ([]uint64, error) {
@@ -59,7 +59,7 @@ func segments(fs disk.FS, dir string) ([]uint64, error) {
 			continue
 		}
 		n, err := strconv.ParseUint(strings.TrimSuffix(name, ".wal"), 10, 64)
-		if err != nil || filepath.Base(segmentName(dir, n)) != name {
+		if err != nil || segmentBase(n) != name {
 			return nil, fmt.Errorf("%s is no file of the ledger", filepath.Join(dir, name))
 		}
 		segs = append(segs, n)

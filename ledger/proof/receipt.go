@@ -17,6 +17,7 @@ type Receipt struct {
 	Index  uint64 // of the entry in it
 	Size   uint64 // of that log under the commit
 	Path   []tile.Hash
+	Root   tile.Hash // of that log at Size; not in the file, because it follows from the rest. Set by VerifyReceipt
 
 	Commit   Commit
 	Head     uint32 // position of the log's head among the commit's heads
@@ -118,6 +119,7 @@ func VerifyReceipt(file, entry []byte, vkey string) (*Receipt, error) {
 	if err != nil {
 		return nil, fmt.Errorf("couldn't follow the path to the insurer's head: %w", err)
 	}
+	r.Root = root
 	head := HeadLeaf(r.Origin, r.Size, root)
 	r.Commit.Root, err = rootFrom(head, uint64(r.Head), uint64(r.Commit.Heads), r.HeadPath)
 	if err != nil {

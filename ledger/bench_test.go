@@ -1,0 +1,163 @@
+package ledger_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/querschott/querschott/internal/disk"
+	"github.com/querschott/querschott/ledger"
+)
+
+// BenchmarkAppend measures acknowledged entries: durable, under a signed head, with pseudonyms and a sealed payload, over
+// 80 insurers. The floor is the same number of bytes in a write-ahead log with group commit and nothing else, in the same
+// run.
+func BenchmarkAppend(b *testing.B) {
+	for _, writers := range []int{1, 16, 256} {
+		var floor, ours float64
+		b.Run(fmt.Sprintf("floor/writers=%d", writers), func(b *testing.B) {
+			w := newPlain(b)
+			record := make([]byte, walBytes)
+			floor = measure(b, writers, func(context.Context, int) error { return w.append(record) })
+		})
+		b.Run(fmt.Sprintf("ledger/writers=%d", writers), func(b *testing.B) {
+			cfg := config(disk.OS{}, b.TempDir())
+			cfg.SegmentSize, cfg.SnapshotBytes = 64<<20, 1<<40
+			cfg.Now = time.Now
+			l := open(b, cfg)
+			iks := insurers(80)
+			entries := make([]ledger.Entry, 80)
+			for i := range entries {
+				entries[i] = access(iks[i], i)
+			}
+			ours = measure(b, writers, func(ctx context.Context, n int) error {
+				_, err := l.Append(ctx, entries[n%80])
+				return err
+			})
+			if floor > 0 {
+				b.ReportMetric(ours/floor, "of-floor")
+			}
+		})
+	}
+}
+
+const walBytes = 330 // what one entry of this benchmark takes in the ledger's WAL
+
+// measure runs b.N calls on some goroutines and returns and reports calls per second.
+func measure(b *testing.B, writers int, call func(context.Context, int) error) float64 {
+	b.ReportAllocs()
+	took := make([][]time.Duration, writers)
+	per := b.N/writers + 1
+	for i := range took {
+		took[i] = make([]time.Duration, 0, per)
+	}
+	b.ResetTimer()
+	start := time.Now()
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for n := range per {
+				at := time.Now()
+				if err := call(b.Context(), w*7+n); err != nil {
+					b.Error(err)
+					return
+				}
+				took[w] = append(took[w], time.Since(at))
+			}
+		})
+	}
+	wg.Wait()
+	rate := float64(per*writers) / time.Since(start).Seconds()
+	b.StopTimer()
+	all := slices.Concat(took...)
+	slices.Sort(all)
+	b.ReportMetric(rate, "appends/s")
+	b.ReportMetric(float64(all[len(all)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(all[len(all)*99/100].Microseconds()), "p99-µs")
+	return rate
+}
+
+// plain is a write-ahead log with group commit on preallocated segments and nothing else.
+type plain struct {
+	mu    sync.Mutex
+	queue []plainRequest
+	wake  chan struct{}
+	files []disk.File
+}
+
+type plainRequest struct {
+	record []byte
+	done   chan error
+}
+
+func newPlain(b *testing.B) *plain {
+	const size, count = 64 << 20, 8
+	w := &plain{wake: make(chan struct{}, 1)}
+	dir := b.TempDir()
+	for i := range count {
+		f, err := disk.OS{}.Create(filepath.Join(dir, strings.Repeat("w", i+1)))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := disk.Preallocate(f, size); err != nil {
+			b.Fatal(err)
+		}
+		w.files = append(w.files, f)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.run(size)
+	}()
+	b.Cleanup(func() {
+		close(w.wake)
+		<-ended
+		for _, f := range w.files {
+			_ = f.Close()
+		}
+	})
+	return w
+}
+
+func (w *plain) append(record []byte) error {
+	done := make(chan error, 1)
+	w.mu.Lock()
+	w.queue = append(w.queue, plainRequest{record, done})
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+	return <-done
+}
+
+func (w *plain) run(size int64) {
+	var batch []plainRequest
+	var buf []byte
+	off, file := int64(0), 0
+	for range w.wake {
+		w.mu.Lock()
+		batch, w.queue = w.queue, batch[:0]
+		w.mu.Unlock()
+		buf = buf[:0]
+		for _, r := range batch {
+			buf = append(buf, r.record...)
+		}
+		if off+int64(len(buf)) > size {
+			off, file = 0, (file+1)%len(w.files)
+		}
+		_, err := w.files[file].WriteAt(buf, off)
+		if err == nil {
+			err = w.files[file].Sync()
+		}
+		off += int64(len(buf))
+		for _, r := range batch {
+			r.done <- err
+		}
+	}
+}
