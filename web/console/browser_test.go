@@ -1,0 +1,279 @@
+package console
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
+	"github.com/querschott/querschott"
+)
+
+// axe-core is fetched with npm, once per machine, and checked against the registry's digest of this version.
+const (
+	axeVersion   = "4.14.1"
+	axeIntegrity = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
+)
+
+const chromium = "/usr/bin/chromium"
+
+// missing skips the test, or fails it where nothing may be missing.
+func missing(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// newChromium starts a browser with a profile of its own.
+func newChromium(t *testing.T) context.Context {
+	t.Helper()
+	if _, err := os.Stat(chromium); err != nil {
+		missing(t, "there is no browser: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(chromium), chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1280, 900),
+		chromedp.Flag("headless", true), chromedp.Flag("no-sandbox", true), chromedp.Flag("disable-gpu", true),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("no-first-run", true), chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.Flag("lang", "de"),
+	)
+	ctx, stop := chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(stop)
+	return ctx
+}
+
+// tab opens one more tab: in the browser that ctx belongs to, or in a new one.
+func tab(t *testing.T, ctx context.Context) context.Context {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	do(t, ctx)
+	watchConsole(t, ctx)
+	return ctx
+}
+
+// watchConsole fails the test for everything that the browser complains about, a violated Content-Security-Policy first.
+func watchConsole(t *testing.T, ctx context.Context) {
+	messages := chromedp.Console(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for m, err := range messages {
+			if err != nil {
+				return
+			}
+			if m.IsException() || strings.Contains(m.String(), "Content Security Policy") || strings.Contains(m.String(), "error") {
+				t.Errorf("the browser complains: %s", m)
+			}
+		}
+	}()
+	t.Cleanup(func() { _ = chromedp.Cancel(ctx); <-done })
+}
+
+func do(t *testing.T, ctx context.Context, steps ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func run[T any](t *testing.T, ctx context.Context, a chromedp.Action[T]) T {
+	t.Helper()
+	x, err := chromedp.Run(ctx, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// until waits for a JavaScript expression to be true.
+func until(t *testing.T, ctx context.Context, expression string) {
+	t.Helper()
+	_, err := chromedp.Run(ctx, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(20*time.Second)))
+	for range 5 { // a page that goes takes the question with it
+		if err == nil || !strings.Contains(err.Error(), "navigated") {
+			break
+		}
+		_, err = chromedp.Run(ctx, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(20*time.Second)))
+	}
+	if err != nil {
+		html, _ := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
+		t.Fatalf("waiting for %s: %v\n%s", expression, err, html)
+	}
+}
+
+func (h *house) loginInBrowser(t *testing.T, ctx context.Context, who querschott.Actor) {
+	t.Helper()
+	token, _, err := h.access.Link(who)
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(t, ctx, chromedp.Navigate(h.server.URL+"/login/"+token), chromedp.Click(chromedp.CSS("form[action^='/login'] button")))
+	until(t, ctx, `document.querySelector(".who .name")?.textContent.includes("`+string(who)+`")`)
+}
+
+func shoot(t *testing.T, ctx context.Context, name string) {
+	t.Helper()
+	dir := os.Getenv("QUERSCHOTT_SHOTS")
+	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// incident makes some doors abnormal in every way there is.
+func (h *house) incident() {
+	eau, letter, mail := querschott.EAU, querschott.Letter, querschott.Mail
+	h.clk.add(3 * time.Minute)
+	h.move(h.c(0, eau), querschott.Closed, "Gestohlenes Kennwort einer Sachbearbeiterin")
+	h.clk.add(20 * time.Second)
+	h.move(h.c(0, letter), querschott.Closed, "Gestohlenes Kennwort einer Sachbearbeiterin")
+	h.move(h.c(0, mail), querschott.Hold, "Gestohlenes Kennwort einer Sachbearbeiterin")
+	h.clk.add(time.Minute)
+	h.move(h.c(3, eau), querschott.Hold, "Auffällige Absender, wird geprüft")
+	h.move(h.c(5, letter), querschott.ReadOnly, "Wartung des Bestands")
+	h.move(h.c(7, mail), querschott.Closed, "Schadsoftware in Anhängen")
+	h.clk.add(4 * time.Minute)
+	_, err := h.book.Set(context.Background(), requestOpen(h.c(0, letter)), h.signers["bert"])
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.say(func(s *Snapshot) {
+		s.Compartments = map[querschott.Compartment]Compartment{
+			h.c(0, eau):    {Waiting: 12, Oldest: h.clk.now().Add(-9 * time.Minute)},
+			h.c(3, eau):    {Waiting: 1204, Oldest: h.clk.now().Add(-6 * time.Minute)},
+			h.c(0, mail):   {Waiting: 31, Oldest: h.clk.now().Add(-8 * time.Minute)},
+			h.c(1, eau):    {Waiting: 2},
+			h.c(4, letter): {Waiting: 77, Trouble: "cell: no space left on device"},
+		}
+		s.Totals.Waiting, s.Totals.Refused, s.Totals.Accepted = 1326, 341, 1_048_213
+	})
+}
+
+// TestScreenshots draws what a person should look at, into the directory that QUERSCHOTT_SHOTS names.
+func TestScreenshots(t *testing.T) {
+	if os.Getenv("QUERSCHOTT_SHOTS") == "" {
+		t.Skip("QUERSCHOTT_SHOTS names no directory")
+	}
+	h := newHouse(t, 80, querschott.EAU, querschott.Letter, querschott.Mail)
+	h.incident()
+	ctx := tab(t, newChromium(t))
+	h.loginInBrowser(t, ctx, "anna")
+	pages := map[string]string{
+		"matrix": "/", "mark": "/?mark=1", "door": doorPath(h.c(0, querschott.Letter)) + "?to=open", "proposals": "/proposals",
+		"bulk": "/doors?to=closed&s=eau", "quiet": "/?sort=name",
+	}
+	for _, scheme := range []string{"light", "dark"} {
+		setScheme(t, ctx, scheme)
+		for _, width := range []int64{1280, 390} {
+			do(t, ctx, chromedp.EmulateViewport(width, map[int64]int64{1280: 900, 390: 844}[width]))
+			for name, path := range pages {
+				do(t, ctx, chromedp.Navigate(h.server.URL+path))
+				if path != "/doors?to=closed&s=eau" {
+					until(t, ctx, `!document.getElementById("live").hidden`)
+				}
+				shoot(t, ctx, fmt.Sprintf("%s-%d-%s", name, width, scheme))
+			}
+		}
+	}
+}
+
+func setScheme(t *testing.T, ctx context.Context, scheme string) {
+	t.Helper()
+	_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// axe returns axe-core's source.
+func axe(t *testing.T) string {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(cache, "querschott")
+	name := filepath.Join(dir, "axe-core-"+axeVersion+".tgz")
+	if _, err := os.Stat(name); err != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		pack := exec.CommandContext(t.Context(), "npm", "pack", "axe-core@"+axeVersion, "--silent", "--pack-destination", dir)
+		if out, err := pack.CombinedOutput(); err != nil {
+			missing(t, "couldn't fetch axe-core: %v\n%s", err, out)
+		}
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum := sha512.Sum512(data); base64.StdEncoding.EncodeToString(sum[:]) != axeIntegrity {
+		t.Fatalf("%s is not axe-core %s as published", name, axeVersion)
+	}
+	return fileOf(t, data, "package/axe.min.js")
+}
+
+func fileOf(t *testing.T, tgz []byte, name string) string {
+	t.Helper()
+	zr, err := gzip.NewReader(bytes.NewReader(tgz))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tr := tar.NewReader(zr); ; {
+		head, err := tr.Next()
+		if err != nil {
+			t.Fatalf("looking for %s: %v", name, err)
+		}
+		if head.Name == name {
+			data, err := io.ReadAll(tr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(data)
+		}
+	}
+}
+
+type violation struct {
+	ID     string   `json:"id"`
+	Impact string   `json:"impact"`
+	Help   string   `json:"help"`
+	Nodes  []string `json:"nodes"`
+}
+
+// violations runs axe-core on the page as it is.
+func violations(t *testing.T, ctx context.Context, source string) []violation {
+	t.Helper()
+	run(t, ctx, chromedp.Evaluate[string](source+";'ok'"))
+	found := run(t, ctx, chromedp.Evaluate[string](`axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
+		.then((r) => JSON.stringify(r.violations.map((v) => ({id: v.id, impact: v.impact, help: v.help, nodes: v.nodes.slice(0, 3).map((n) => n.html + " " + n.failureSummary)}))))`,
+		chromedp.EvalAwaitPromise))
+	var list []violation
+	if err := json.Unmarshal([]byte(found), &list); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}

@@ -1,0 +1,251 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/door"
+	"github.com/querschott/querschott/ident"
+)
+
+// Config is what a console needs. All fields are mandatory unless said otherwise.
+type Config struct {
+	Doors  *door.Book
+	Access *ident.Console // login links and sessions
+
+	// Signer returns the key with which the console signs for an operator who is logged in.
+	Signer func(querschott.Actor) (note.Signer, error)
+
+	// Snapshot says how things are. It is called about once a second and must be quick.
+	Snapshot func() Snapshot
+
+	Insurers []Insurer            // rows
+	Services []querschott.Service // columns, in this order
+
+	// Origins are the addresses under which the console is reached, "https://console.example.org". Loopback addresses
+	// always work. Every other Host is refused (DNS rebinding).
+	Origins []string
+
+	Location *time.Location // of the times shown; nil: UTC
+	Now      func() time.Time
+	Log      *slog.Logger
+	Version  string // shown at the foot; may be empty
+}
+
+// Insurer is one row of the matrix.
+type Insurer struct {
+	IK      querschott.IK
+	Name    string
+	Insured int // insured persons; 0: not known
+}
+
+// Snapshot is how the node is at one moment. Doors and proposals are not in it: the console asks the book.
+type Snapshot struct {
+	Compartments map[querschott.Compartment]Compartment // those with nothing to say may be missing
+	Totals       Totals
+	Journal      string  // why the journal cannot take mail in as it should; empty: it can
+	RoomHours    float64 // until the journal is full at the present rate; negative: not known
+	Mode         Mode
+}
+
+// Compartment is what the node knows about one compartment.
+type Compartment struct {
+	Waiting int       // messages accepted and not yet delivered
+	Oldest  time.Time // arrival of the oldest of them; zero: not known
+	Trouble string    // what fails there, one line, for operators; empty: nothing
+}
+
+// Totals count messages since the node's counters began.
+type Totals struct {
+	Accepted  uint64 // taken in and acknowledged
+	Delivered uint64
+	Waiting   uint64
+	Refused   uint64 // refused for now: the sender keeps the message and tries again
+	Rejected  uint64 // refused for good
+	Lost      uint64 // acknowledged, and neither delivered nor waiting
+
+	// Audited is when Lost was last compared with the receipts. Zero: never, and the page claims no number.
+	Audited time.Time
+}
+
+// Mode marks a node that is not the real thing.
+type Mode uint8
+
+// The modes.
+const (
+	ModeReal  Mode = iota
+	ModeDrill      // an exercise on the real platform
+	ModeDemo       // invented insurers and mail
+)
+
+// Console serves the operators' pages. All methods may be called at the same time.
+type Console struct {
+	cfg       Config
+	locales   map[string]*locale
+	templates *template.Template
+	assets    map[string]asset
+	hosts     map[string]bool // host[:port] in lower case -> reached by TLS
+	handler   http.Handler
+	hub       *hub
+	leases    leases
+	insurers  map[querschott.IK]Insurer
+}
+
+// New checks the configuration and prepares the pages.
+func New(cfg Config) (*Console, error) {
+	if cfg.Doors == nil || cfg.Access == nil || cfg.Signer == nil || cfg.Snapshot == nil || cfg.Now == nil || cfg.Log == nil {
+		return nil, errors.New("the console needs doors, access, a signer, a snapshot, a clock and a log")
+	}
+	if len(cfg.Insurers) == 0 || len(cfg.Services) == 0 {
+		return nil, errors.New("the console needs insurers and services to show")
+	}
+	if cfg.Location == nil {
+		cfg.Location = time.UTC
+	}
+	cfg.Insurers = slices.Clone(cfg.Insurers)
+	c := &Console{cfg: cfg, hub: newHub(), leases: leases{held: map[querschott.CredentialID]*lease{}}, insurers: map[querschott.IK]Insurer{}}
+	for _, i := range cfg.Insurers {
+		if _, twice := c.insurers[i.IK]; twice {
+			return nil, fmt.Errorf("insurer %s is listed twice", i.IK)
+		}
+		c.insurers[i.IK] = i
+	}
+	var err error
+	if c.hosts, err = hostsOf(cfg.Origins); err != nil {
+		return nil, err
+	}
+	c.locales = map[string]*locale{}
+	for tag, texts := range catalogue() {
+		c.locales[tag] = &locale{Tag: tag, texts: texts, zone: cfg.Location, now: cfg.Now}
+	}
+	if c.assets, err = loadAssets(); err != nil {
+		return nil, err
+	}
+	if c.templates, err = parseTemplates(c.assets); err != nil {
+		return nil, err
+	}
+	c.handler = c.guard(c.routes())
+	return c, nil
+}
+
+// ServeHTTP answers one request.
+func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) { c.handler.ServeHTTP(w, r) }
+
+// Run feeds the live pages until the context ends, then ends all streams. Without it pages work, but are not live.
+func (c *Console) Run(ctx context.Context) error { return c.hub.run(ctx, c) }
+
+// Drop ends the streams of an operator whose sessions were revoked.
+func (c *Console) Drop(actor querschott.Actor) { c.leases.endActor(actor) }
+
+func (c *Console) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write([]byte("ok\n")) // whoever asked has gone
+	})
+	mux.HandleFunc("GET /static/{hash}/{name}", c.static)
+	mux.HandleFunc("GET /login/{token}", c.loginPage)
+	mux.HandleFunc("POST /login/{token}", c.login)
+	mux.HandleFunc("POST /language", c.language)
+	mux.HandleFunc("POST /logout", c.operator(c.logout))
+	mux.HandleFunc("GET /{$}", c.operator(c.matrix))
+	mux.HandleFunc("GET /door/{ik}/{service}", c.operator(c.doorPage))
+	mux.HandleFunc("POST /door/{ik}/{service}", c.operator(c.moveDoor))
+	mux.HandleFunc("GET /doors", c.operator(c.bulkPage))
+	mux.HandleFunc("POST /doors", c.operator(c.moveDoors))
+	mux.HandleFunc("GET /proposals", c.operator(c.proposalsPage))
+	mux.HandleFunc("POST /proposals", c.operator(c.decideProposals))
+	mux.HandleFunc("GET /events", c.events)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		c.message(w, r, http.StatusNotFound, "error.notfound", "")
+	})
+	return mux
+}
+
+// Limits of what a client may send and how long it may take.
+const (
+	maxHeader = 64 << 10 // bytes; the preview of a move carries its compartments in the address
+	maxBody   = 256 << 10
+)
+
+// NewServer returns a server for the console with every timeout set. Streams of events set their own.
+func NewServer(addr string, h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Addr: addr, Handler: h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      40 * time.Second, // longer than moveTimeout
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // broken handshakes of strangers
+	}
+}
+
+// leases tell streams how long their session lasts. Asking package ident would count as the operator's activity, and a
+// page left open would keep its session alive for ever.
+type leases struct {
+	mu   sync.Mutex
+	held map[querschott.CredentialID]*lease
+}
+
+type lease struct {
+	actor   querschott.Actor
+	expires time.Time     // guarded by leases.mu
+	over    chan struct{} // closed at logout
+}
+
+// renew notes what a request has just learned about its session.
+func (l *leases) renew(s ident.Session, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e, ok := l.held[s.Credential.ID]; ok {
+		e.expires = s.Expires
+		return
+	}
+	for id, e := range l.held {
+		if !now.Before(e.expires) {
+			delete(l.held, id)
+		}
+	}
+	l.held[s.Credential.ID] = &lease{actor: s.Credential.Actor, expires: s.Expires, over: make(chan struct{})}
+}
+
+// look returns when the session ends as of now, and a channel that is closed when it ends before.
+func (l *leases) look(id querschott.CredentialID) (time.Time, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e, ok := l.held[id]; ok {
+		return e.expires, e.over
+	}
+	return time.Time{}, nil
+}
+
+func (l *leases) end(id querschott.CredentialID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e, ok := l.held[id]; ok {
+		close(e.over)
+		delete(l.held, id)
+	}
+}
+
+func (l *leases) endActor(actor querschott.Actor) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, e := range l.held {
+		if e.actor == actor {
+			close(e.over)
+			delete(l.held, id)
+		}
+	}
+}

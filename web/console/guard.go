@@ -1,0 +1,227 @@
+package console
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/ident"
+)
+
+// policy is the Content-Security-Policy of every answer. Forms need no word in it: form-action has no fallback.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'"
+
+// guard wraps everything: headers on every answer, known hosts only, no posts from foreign pages.
+func (c *Console) guard(next http.Handler) http.Handler {
+	foreign := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Cache-Control", "no-store")
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		switch {
+		case r.URL.Path == "/healthz": // load balancers ask by address
+		case !c.knownHost(r.Host):
+			http.Error(w, "this console is not known by that name", http.StatusMisdirectedRequest)
+			return
+		case r.Method != http.MethodGet && r.Method != http.MethodHead && (foreign.Check(r) != nil || !fromOwnPage(r)):
+			c.message(w, r, http.StatusForbidden, "error.foreign", "")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// fromOwnPage asks for positive proof. CrossOriginProtection lets a request pass that says nothing about where it comes
+// from; browsers always say something.
+func fromOwnPage(r *http.Request) bool {
+	site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
+	return site == "same-origin" || site == "none" || site == "" && origin != ""
+}
+
+// hostsOf reads the configured origins.
+func hostsOf(origins []string) (map[string]bool, error) {
+	hosts := map[string]bool{}
+	for _, o := range origins {
+		u, err := url.Parse(o)
+		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+			return nil, fmt.Errorf("an origin of the console is written https://console.example.org, got %q", o)
+		}
+		hosts[strings.ToLower(u.Host)] = u.Scheme == "https"
+	}
+	return hosts, nil
+}
+
+func (c *Console) knownHost(host string) bool {
+	if _, ok := c.hosts[strings.ToLower(host)]; ok {
+		return true
+	}
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = host
+	}
+	if strings.EqualFold(name, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	return err == nil && ip.IsLoopback()
+}
+
+// secure reports whether the browser reaches us by TLS, perhaps through a proxy in front.
+func (c *Console) secure(r *http.Request) bool {
+	return r.TLS != nil || c.hosts[strings.ToLower(r.Host)]
+}
+
+// cookie returns a cookie's name and form. The __Host- prefix keeps other hosts of the domain from setting it.
+func (c *Console) cookie(r *http.Request, name, value string) *http.Cookie {
+	k := &http.Cookie{Name: name, Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode}
+	if c.secure(r) {
+		k.Name, k.Secure = "__Host-"+name, true
+	}
+	return k
+}
+
+const (
+	sessionCookie  = "querschott"
+	languageCookie = "querschott-language"
+)
+
+func (c *Console) read(r *http.Request, name string) string {
+	k, err := r.Cookie(c.cookie(r, name, "").Name)
+	if err != nil {
+		return ""
+	}
+	return k.Value
+}
+
+// visit is one request of an operator who is logged in.
+type visit struct {
+	w       http.ResponseWriter
+	r       *http.Request
+	l       *locale
+	session ident.Session
+	secret  string
+}
+
+func (v *visit) actor() querschott.Actor { return v.session.Credential.Actor }
+
+// operator lets in only requests of operators who are logged in; a post must also carry the session's token.
+func (c *Console) operator(serve func(*visit)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := c.enter(w, r)
+		switch {
+		case err != nil:
+			c.fail(w, r, err)
+			return
+		case r.Method == http.MethodPost:
+			if err := r.ParseForm(); err != nil {
+				c.message(w, r, http.StatusBadRequest, "error.invalid", "")
+				return
+			}
+			if err := v.session.CheckCSRF(r.PostForm.Get("csrf")); err != nil {
+				c.message(w, r, http.StatusForbidden, "error.foreign", "")
+				return
+			}
+		}
+		serve(v)
+	}
+}
+
+func (c *Console) enter(w http.ResponseWriter, r *http.Request) (*visit, error) {
+	secret := c.read(r, sessionCookie)
+	s, err := c.cfg.Access.Session(secret)
+	if err != nil {
+		return nil, err
+	}
+	if s.Credential.Role != querschott.RoleOperator {
+		return nil, querschott.Refuse(querschott.CodeForbidden, "only operators use the console")
+	}
+	c.leases.renew(s, c.cfg.Now())
+	return &visit{w: w, r: r, l: c.locale(r), session: s, secret: secret}, nil
+}
+
+func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
+	l := c.locale(r)
+	c.render(w, http.StatusOK, "login", loginPage{page: c.page(l, r, l.T("login.title")), Action: r.URL.EscapedPath()})
+}
+
+type loginPage struct {
+	page
+	Action string
+}
+
+// login redeems the link. A second session in the same browser replaces the first.
+func (c *Console) login(w http.ResponseWriter, r *http.Request) {
+	secret, s, err := c.cfg.Access.Login(r.PathValue("token"))
+	if querschott.CodeOf(err) == querschott.CodeUnauthorized && err != nil {
+		c.cfg.Log.Warn("a login link was refused", "remote", r.RemoteAddr)
+		c.message(w, r, http.StatusUnauthorized, "error.link", "")
+		return
+	}
+	if err != nil {
+		c.fail(w, r, err)
+		return
+	}
+	if old := c.read(r, sessionCookie); old != "" {
+		c.cfg.Access.Logout(old)
+	}
+	c.cfg.Log.Info("an operator has logged in", "actor", string(s.Credential.Actor), "credential", string(s.Credential.ID))
+	http.SetCookie(w, c.cookie(r, sessionCookie, secret))
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+}
+
+func (c *Console) logout(v *visit) {
+	c.cfg.Access.Logout(v.secret)
+	c.leases.end(v.session.Credential.ID)
+	gone := c.cookie(v.r, sessionCookie, "")
+	gone.MaxAge = -1
+	http.SetCookie(v.w, gone)
+	c.message(v.w, v.r, http.StatusOK, "logout.done", "")
+}
+
+// language keeps the choice in a cookie. It needs no session: the login page has the switch too.
+func (c *Console) language(w http.ResponseWriter, r *http.Request) {
+	if tag := r.PostFormValue("language"); c.locales[tag] != nil {
+		http.SetCookie(w, c.cookie(r, languageCookie, tag))
+	}
+	http.Redirect(w, r, ownPath(r.PostFormValue("back")), http.StatusSeeOther)
+}
+
+// ownPath returns the path if it stays on this console, "/" otherwise.
+func ownPath(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || !strings.HasPrefix(s, "/") ||
+		strings.HasPrefix(s, "//") || strings.ContainsAny(s, "\\\r\n\t") {
+		return "/"
+	}
+	return s
+}
+
+// fail shows what the operator may know of an error; the rest is in the log under a reference.
+func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
+	switch code := querschott.CodeOf(err); code {
+	case querschott.CodeUnauthorized:
+		c.message(w, r, http.StatusUnauthorized, "error.session", "")
+	case querschott.CodeForbidden:
+		c.message(w, r, http.StatusForbidden, "error.forbidden", publicText(err))
+	case querschott.CodeNotFound:
+		c.message(w, r, http.StatusNotFound, "error.notfound", publicText(err))
+	case querschott.CodeInvalid:
+		c.message(w, r, http.StatusBadRequest, "error.invalid", publicText(err))
+	case querschott.CodeConflict:
+		c.message(w, r, http.StatusConflict, "error.conflict", publicText(err))
+	default:
+		ref := rand.Text()[:8]
+		c.cfg.Log.Error("couldn't answer a request of the console", "reference", ref, "err", err)
+		c.message(w, r, http.StatusInternalServerError, "error.internal", ref)
+	}
+}
