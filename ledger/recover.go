@@ -166,29 +166,25 @@ func readFrom(f disk.File, off, size int64) ([]byte, error) {
 // replayer recomputes commits.
 type replayer struct {
 	l    *Ledger
-	torn bool // a damaged frame came: nothing may follow
 	last *job
 }
 
-// segment replays the frames of one segment and returns the offset behind the last.
+// segment replays the frames of one segment and returns the offset behind the last. What was written behind that and never
+// acknowledged is passed over: the next commit lies over it, or, if it didn't fit there, at the start of the next segment.
 func (r *replayer) segment(data []byte, pos walPosition) (int64, error) {
 	for {
 		f, err := parseFrame(data)
-		if errors.Is(err, errNoFrame) && !r.torn && zero(data[:min(len(data), 4096)]) {
+		if errors.Is(err, errNoFrame) && zero(data[:min(len(data), 4096)]) {
 			return pos.off, nil
 		}
-		if err != nil {
+		if err != nil || f.seq <= r.l.writer.seq {
 			if laterFrame(data, r.l.writer.seq) {
 				return 0, fmt.Errorf("a commit after %d is damaged, and later ones are there: %w",
 					r.l.writer.seq, querschott.ErrHalt)
 			}
-			r.torn = true
 			return pos.off, nil
 		}
-		if f.seq <= r.l.writer.seq && r.l.writer.seq > 0 {
-			return pos.off, nil // what is left of an older use of this place
-		}
-		if r.torn || f.seq != r.l.writer.seq+1 {
+		if f.seq != r.l.writer.seq+1 {
 			return 0, fmt.Errorf("commit %d follows commit %d: %w", f.seq, r.l.writer.seq, querschott.ErrHalt)
 		}
 		pos.off += int64(len(f.raw))
