@@ -1,0 +1,293 @@
+// Package demo is a whole platform on one machine with an invented world around it: insurers, practices that send over
+// real SMTP, operators. Everything lies in one directory.
+//
+// What is real: the node, the same that 'querschott serve' runs; its SMTP and HTTP ports on loopback; certificates, keys,
+// signatures, ledger. What is invented: the insurers, the practices, the insured persons and their sick notes, the authority
+// that issued the certificates.
+//
+// What the practices were promised is compared with what cells and journal hold; no counter is trusted for that.
+package demo
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/door"
+	"github.com/querschott/querschott/drill"
+	"github.com/querschott/querschott/ident"
+	"github.com/querschott/querschott/internal/disk"
+	"github.com/querschott/querschott/node"
+	"github.com/querschott/querschott/wire/kim"
+)
+
+// relay is the invented mail service that the invented practices send through.
+const relay = "fachdienst@praxis.kim.telematik-test"
+
+// Options say what the demonstration is like.
+type Options struct {
+	Dir     string  // of everything; made if missing
+	Insured int     // synthetic insured persons, 0: drill.DefaultPersons
+	Rate    float64 // mails per second; 0: nobody sends
+	Seed    uint64
+	Console string // address of the operators' page, "": a free loopback port
+	SMTP    string // address of SMTP with STARTTLS, "": a free loopback port
+	SMTPS   string // address of SMTP with implicit TLS, "": a free loopback port
+	Version string
+	Log     *slog.Logger
+}
+
+// File is what DIR/demo.json says: how to get in with other programs.
+type File struct {
+	Dir       string    `json:"dir"`
+	Config    string    `json:"config"`
+	Console   string    `json:"console"`
+	SMTP      string    `json:"smtp"`  // STARTTLS
+	SMTPS     string    `json:"smtps"` // implicit TLS
+	CA        string    `json:"ca"`
+	Practice  Account   `json:"practice"`
+	Relay     Account   `json:"relay"`
+	Operators []Login   `json:"operators"`
+	Insurers  []Mailbox `json:"insurers"`
+}
+
+// Account may send mail.
+type Account struct {
+	Address  string `json:"address"`
+	Password string `json:"password"`
+	Cert     string `json:"cert,omitempty"` // with which the practice signs documents
+	Key      string `json:"key,omitempty"`
+}
+
+// Login is an operator's way in.
+type Login struct {
+	Name querschott.Actor `json:"name"`
+	URL  string           `json:"url"` // works once
+	Key  string           `json:"key"` // file, for the command line
+}
+
+// Mailbox is an invented insurer's address.
+type Mailbox struct {
+	IK      querschott.IK `json:"ik"`
+	Name    string        `json:"name"`
+	Address string        `json:"address"`
+	Insured int           `json:"insured"`
+}
+
+// Platform is a demonstration that is ready to run.
+type Platform struct {
+	opt     Options
+	world   *drill.World
+	ca      *drill.CA
+	cfg     *node.Config
+	node    *node.Node
+	sender  *drill.Sender
+	auditor *drill.Auditor
+	file    File
+
+	mu     sync.Mutex // guards the fields below
+	begun  time.Time
+	moves  int
+	closes []time.Duration // how long closings took to be obeyed
+}
+
+var operators = []querschott.Actor{"anna", "ben"}
+
+// Open makes the world, or finds it in the directory, opens the node and its doors, and writes demo.json.
+func Open(ctx context.Context, opt Options) (p *Platform, err error) {
+	if opt.Insured == 0 {
+		opt.Insured = drill.DefaultPersons
+	}
+	if opt.Dir, err = filepath.Abs(opt.Dir); err != nil {
+		return nil, err
+	}
+	p = &Platform{opt: opt, world: drill.NewWorld(opt.Seed, drill.DefaultInsurers, opt.Insured)}
+	if err := p.found(); err != nil {
+		return nil, fmt.Errorf("couldn't make the demonstration in %s: %w", opt.Dir, err)
+	}
+	if p.node, err = node.Open(ctx, p.cfg, node.Options{Log: opt.Log, Version: opt.Version, Demo: true}); err != nil {
+		return nil, err
+	}
+	steps := []func(context.Context) error{p.openDoors, p.logins, p.practices}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, p.node.Close())
+		}
+	}
+	return p, p.write()
+}
+
+// found makes identities, configuration, keys and accounts.
+func (p *Platform) found() (err error) {
+	if err := os.MkdirAll(p.opt.Dir, 0o700); err != nil {
+		return err
+	}
+	if p.ca, err = drill.NewCA(time.Now()); err != nil {
+		return err
+	}
+	if err := p.ca.WriteCertificate(p.opt.Dir, "ca"); err != nil {
+		return err
+	}
+	server, err := p.ca.Server("localhost", "127.0.0.1", "::1")
+	if err != nil {
+		return err
+	}
+	if err := server.Write(p.opt.Dir, "server"); err != nil {
+		return err
+	}
+	file := filepath.Join(p.opt.Dir, node.ConfigFile)
+	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+		if _, err := node.Init(p.opt.Dir, p.initOptions()); err != nil {
+			return err
+		}
+	}
+	if p.cfg, err = node.LoadConfig(file); err != nil {
+		return err
+	}
+	p.file = File{Dir: p.opt.Dir, Config: file, CA: filepath.Join(p.opt.Dir, "ca.crt")}
+	return p.accounts()
+}
+
+func (p *Platform) initOptions() node.InitOptions {
+	cfg := node.Default()
+	cfg.Domain = "demo.querschott.example"
+	cfg.Mail.Hostname = "localhost"
+	cfg.Mail.StartTLS, cfg.Mail.TLS = orFree(p.opt.SMTP), orFree(p.opt.SMTPS)
+	cfg.Mail.Certificate, cfg.Mail.Key = "server.crt", "server.key"
+	cfg.Console.Listen = orFree(p.opt.Console)
+	opt := node.InitOptions{Config: cfg, Operators: operators}
+	for _, in := range p.world.Insurers() {
+		opt.Insurers = append(opt.Insurers, node.Insurer{
+			IK: in.IK, Name: in.Name, Insured: in.Insured, Addresses: []string{string(in.Address)},
+			Services: []querschott.Service{querschott.EAU, querschott.Letter},
+		})
+	}
+	return opt
+}
+
+func orFree(address string) string {
+	if address == "" {
+		return "127.0.0.1:0"
+	}
+	return address
+}
+
+// accounts gives one practice and the practices' mail service fresh passwords.
+func (p *Platform) accounts() error {
+	acc, err := ident.OpenAccounts(disk.OS{}, p.cfg.Mail.Accounts, time.Now)
+	if err != nil {
+		return err
+	}
+	password := func(address string, role querschott.Role) (string, error) {
+		for _, a := range acc.List() {
+			if a.Address == address {
+				return acc.Renew(address)
+			}
+		}
+		return acc.Add(address, role)
+	}
+	practice := string(p.world.Practices()[0].KIM)
+	p.file.Practice.Address, p.file.Relay.Address = practice, relay
+	if p.file.Practice.Password, err = password(practice, querschott.RolePractice); err != nil {
+		return err
+	}
+	p.file.Relay.Password, err = password(relay, querschott.RoleRelay)
+	return err
+}
+
+// openDoors has both operators sign the opening of every door that was never moved.
+func (p *Platform) openDoors(ctx context.Context) error {
+	var signers []note.Signer
+	for _, name := range operators {
+		s, err := node.LoadOperatorKey(p.operatorKey(name))
+		if err != nil {
+			return err
+		}
+		signers = append(signers, s)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(32)
+	for _, c := range p.node.Compartments() {
+		if p.node.Door(c).Epoch > 0 {
+			continue
+		}
+		g.Go(func() error {
+			_, err := p.node.Order(ctx, door.Request{Compartment: c, To: querschott.Open, Reason: "start of the demonstration"}, operators[0], signers...)
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+func (p *Platform) operatorKey(name querschott.Actor) string {
+	return filepath.Join(p.opt.Dir, "operators", string(name)+".key")
+}
+
+func (p *Platform) logins(ctx context.Context) error {
+	for _, name := range operators {
+		url, _, err := p.node.LoginLink(ctx, name)
+		if err != nil {
+			return err
+		}
+		p.file.Operators = append(p.file.Operators, Login{Name: name, URL: url, Key: p.operatorKey(name)})
+	}
+	at := p.node.Addresses()
+	p.file.Console, p.file.SMTP, p.file.SMTPS = at.Console, at.StartTLS, at.TLS
+	for _, in := range p.world.Insurers() {
+		p.file.Insurers = append(p.file.Insurers, Mailbox{IK: in.IK, Name: in.Name, Address: string(in.Address), Insured: in.Insured})
+	}
+	return nil
+}
+
+// practices enrols the practices, writes one identity for 'querschott send', and makes the sender.
+func (p *Platform) practices(context.Context) error {
+	if err := p.world.Enrol(p.ca); err != nil {
+		return err
+	}
+	id, err := p.ca.Practice(p.world.Practices()[0])
+	if err != nil {
+		return err
+	}
+	if err := id.Write(p.opt.Dir, "practice"); err != nil {
+		return err
+	}
+	p.file.Practice.Cert, p.file.Practice.Key = filepath.Join(p.opt.Dir, "practice.crt"), filepath.Join(p.opt.Dir, "practice.key")
+	p.sender, err = drill.NewSender(drill.SenderConfig{
+		World: p.world, Addr: p.file.SMTPS, TLS: &tls.Config{RootCAs: p.ca.Pool(), ServerName: "localhost", MinVersion: tls.VersionTLS13},
+		Login: func(kim.Address) (string, string) { return relay, p.file.Relay.Password },
+		Rate:  p.opt.Rate, Seed: p.opt.Seed,
+	})
+	if err != nil {
+		return err
+	}
+	p.auditor = drill.NewAuditor(p.sender.Books(), p.node.WaitingBindings, p.node.Delivered)
+	return nil
+}
+
+func (p *Platform) write() error {
+	data, err := json.MarshalIndent(p.file, "", "  ")
+	if err != nil {
+		return err
+	}
+	return disk.WriteFile(disk.OS{}, filepath.Join(p.opt.Dir, "demo.json"), append(data, '\n'))
+}
+
+// File returns what demo.json says.
+func (p *Platform) File() File { return p.file }
+
+// Node returns the platform's node.
+func (p *Platform) Node() *node.Node { return p.node }
+
+// Sender returns the practices.
+func (p *Platform) Sender() *drill.Sender { return p.sender }
