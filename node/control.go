@@ -66,6 +66,7 @@ func (n *Node) controlHandler() http.Handler {
 	get("/v1/flagged", n.controlFlagged)
 	get("/v1/doors", func(*http.Request) (any, error) { return n.DoorViews(), nil })
 	get("/v1/proposals", func(*http.Request) (any, error) { return n.doors.Proposals(), nil })
+	get("/v1/operators", func(*http.Request) (any, error) { return n.roster, nil })
 	post("/v1/doors/draft", n.controlDraft)
 	post("/v1/doors/submit", n.controlSubmit)
 	post("/v1/proposals/withdraw", n.controlWithdraw)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -133,4 +134,9 @@ func shown(e *ledger.Entered) LedgerEntry {
 		}
 	}
 	return out
+}
+
+// VerifyLedger recomputes every tree and verifies every signature.
+func (n *Node) VerifyLedger(ctx context.Context) (*ledger.Report, error) {
+	return n.ledger.Verify(ctx, nil)
 }

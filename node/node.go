@@ -29,6 +29,7 @@ import (
 	"github.com/querschott/querschott/outbox"
 	"github.com/querschott/querschott/seal"
 	"github.com/querschott/querschott/service/eau"
+	"github.com/querschott/querschott/web/console"
 )
 
 // Sizes of what all cells share.
@@ -53,6 +54,7 @@ type Node struct {
 	log       *slog.Logger
 	insurers  []Insurer
 	operators []Operator
+	roster    []Operator // the operators with the keys that the console signs with
 	byAddress map[string]querschott.IK
 	started   time.Time
 
@@ -69,6 +71,7 @@ type Node struct {
 	accounts *ident.Accounts
 	logins   *ident.Console
 	gate     *mail.Server
+	page     *console.Console
 	web      *http.Server
 	sockets  sockets
 	audit    atomic.Pointer[Audit]
@@ -228,7 +231,9 @@ func (n *Node) openDoors(context.Context) error {
 			return err
 		}
 		n.signers[op.Name] = s
-		operators = append(operators, door.Operator{Name: op.Name, Keys: append([]string{v}, op.Keys...)})
+		keys := append([]string{v}, op.Keys...)
+		operators = append(operators, door.Operator{Name: op.Name, Keys: keys})
+		n.roster = append(n.roster, Operator{Name: op.Name, Keys: keys})
 	}
 	verifier, err := note.NewVerifier(machineKey)
 	if err != nil {

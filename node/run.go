@@ -40,6 +40,7 @@ func (n *Node) Run(ctx context.Context) error {
 		entrances.Go(func() error { return n.gate.Run(ectx, n.sockets.starttls, n.sockets.implicit) })
 	}
 	if n.sockets.web != nil {
+		entrances.Go(func() error { return n.page.Run(ectx) })
 		entrances.Go(func() error { return serve(ectx, n.web, n.sockets.web, n.cfg.Console.Certificate != "") })
 	}
 	entrances.Go(func() error {
@@ -136,13 +137,14 @@ func (n *Node) openConsole(ctx context.Context) (err error) {
 	}
 	page, err := console.New(console.Config{
 		Doors: n.doors, Access: n.logins, Snapshot: n.consoleSnapshot, Insurers: rows, Services: n.services(),
-		Signer:  func(a querschott.Actor) (note.Signer, error) { return n.consoleSigner(a) },
+		Signer:  n.consoleSigner,
 		Origins: n.origins(), Now: n.opt.Now, Log: n.log, Version: n.opt.Version,
 	})
 	if err != nil {
 		return err
 	}
-	n.web = console.NewServer(page)
+	n.page = page
+	n.web = console.NewServer(n.cfg.Console.Listen, page, n.log)
 	if n.cfg.Console.Certificate == "" {
 		return nil
 	}

@@ -205,3 +205,18 @@ func (n *Node) Addresses() Addresses {
 	}
 	return a
 }
+
+// WaitingBindings lists what waits in the journal, and Delivered looks into a cell: what an audit compares with what
+// senders were promised.
+func (n *Node) WaitingBindings(fn func(querschott.Compartment, intake.Binding)) error {
+	return n.journal.Bindings(fn)
+}
+
+// Delivered reports whether a message is in its cell.
+func (n *Node) Delivered(c querschott.Compartment, b intake.Binding) (bool, error) {
+	store, err := n.cell(c.Insurer)
+	if err != nil {
+		return false, err
+	}
+	return intake.Delivered(store, c, b)
+}
