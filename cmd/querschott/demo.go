@@ -110,5 +110,3 @@ func writeReport(cmd *cobra.Command, to string, asJSON bool, r demo.Report) erro
 	}
 	return err
 }
-
-

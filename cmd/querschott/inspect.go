@@ -236,4 +236,3 @@ func (a *app) ledgerExport() *cobra.Command {
 		},
 	}
 }
-

@@ -215,11 +215,11 @@ func (s *practice) compose(octets []byte) (mail []byte, messageID, document stri
 	if _, err := rand.Read(left[:]); err != nil {
 		return nil, "", "", err
 	}
-	d.From, d.ReplyTo = s.f.Practice.Address, s.f.Practice.Address
-	d.To, d.Subject, d.FileName = s.to.Address, name.String(), name.P7S()
+	from := kim.Address(s.f.Practice.Address)
+	d.From, d.ReplyTo = from, from
+	d.To, d.Subject, d.FileName = kim.Address(s.to.Address), name.String(), name.P7S()
 	d.Sendersystem, d.Date = "Querschott;"+version(), time.Now()
 	d.MessageID = "<" + hex.EncodeToString(left[:]) + "@praxis.kim.telematik-test>"
 	mail, err = kim.Compose(d)
 	return mail, d.MessageID, name.ID, err
 }
-

@@ -1,0 +1,71 @@
+package node
+
+import (
+	"io/fs"
+	"path/filepath"
+	"regexp"
+)
+
+// TrustRow is what everybody should know of one kind of file in the data directory.
+type TrustRow struct {
+	Pattern string // path in the data directory; * stands for one name
+	Holds   string
+	Lost    string // may it be lost?
+	Back    string // may it be rolled back?
+	Reader  string // what somebody can do who reads it
+	Writer  string // what somebody can do who writes it
+}
+
+// Trust lists every file that a node writes into its data directory. The table in README.md is made from it; a test looks
+// through the directory of a running demonstration for files that it does not name.
+func Trust() []TrustRow {
+	return []TrustRow{
+		{"keyring.age", "private keys of all compartments and of the platform", "no: nothing can be opened any more; keep a backup", "only to a state with all compartments; noticed at start otherwise", "nothing without the key file", "nothing unnoticed: sealed to the key file's identity with a MAC; damage stops the start"},
+		{"keyring.pub", "public keys of the compartments", "yes: made again from keyring.age", "noticed at start", "seal mail to insurers", "nothing: signed, compared with keyring.age at every unlocking"},
+		{"ledger/wal/*", "the newest entries of all logs, signed heads", "no: acknowledged entries", "noticed by whoever has a newer checkpoint", "sees times, services and counts; persons are pseudonyms, details are sealed", "damage the node notices at start and in 'ledger verify'; cannot sign"},
+		{"ledger/packs/*", "tiles, entries and sealed details of all logs", "no: the record of accesses", "noticed by 'ledger verify' and by whoever has a newer checkpoint", "as ledger/wal", "damage that 'ledger verify' finds; deleting .payload files erases details, which leaves all proofs valid"},
+		{"ledger/state", "signed summary from which a start goes on", "yes: made again from the packs and the WAL", "only to what the WAL still covers", "as ledger/wal", "nothing: signed"},
+		{"ledger/lock", "keeps a second process out", "yes", "yes", "nothing", "nothing"},
+		{"cells/*/*", "what was delivered to one insurer", "no: restore the insurer's cell from a backup", "yes, with loss: the journal's cursor goes back with it, what the journal still has is delivered again", "sees how many persons and messages; contents are sealed per person", "delete or roll back records of one insurer; cannot forge them"},
+		{"cells/*/marker*/*", "as cells/*/*", "no", "as cells/*/*", "as cells/*/*", "as cells/*/*"},
+		{"outbox/*", "notifications that wait to leave, local mailboxes", "with loss: senders repeat what had no notification", "yes: notifications are sent again", "sees how many and when; contents are sealed", "delete notifications; cannot forge them"},
+		{"outbox/marker*/*", "as outbox/*", "as outbox/*", "as outbox/*", "as outbox/*", "as outbox/*"},
+		{"doors/*.order", "the order in force of one door, signed", "yes: the door is then on hold", "noticed at start: the ledger remembers the epoch; the door is then on hold", "sees states and reasons", "set a door on hold; cannot open one: opening has two operators' signatures"},
+		{"doors/*.proposal", "an order that waits for a second operator", "yes: propose again", "yes: an older epoch is refused", "as doors/*.order", "delete a proposal"},
+		{"links/*", "hashes of login links that are not used yet", "yes: make a new link", "no: a used link could be used again until it expires", "which operator is about to log in", "log in as an operator; opening a door still needs a second one"},
+		{"quarantine/*", "bytes of messages that were damaged in every copy", "with loss of what might be restored by hand", "yes", "nothing: sealed", "nothing"},
+		{"control.sock", "the way in for the commands of the same user", "yes: made at start", "-", "-", "ask for states, backups and login links; moving a door needs an operator's key"},
+	}
+}
+
+// UnknownFiles returns the files below a data directory that Trust does not name.
+func UnknownFiles(dir string) ([]string, error) {
+	var known []*regexp.Regexp
+	for _, r := range Trust() {
+		known = append(known, trustPattern(r.Pattern))
+	}
+	var unknown []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		for _, k := range known {
+			if k.MatchString(filepath.ToSlash(rel)) {
+				return nil
+			}
+		}
+		unknown = append(unknown, rel)
+		return nil
+	})
+	return unknown, err
+}
+
+var star = regexp.MustCompile(`\\\*`)
+
+func trustPattern(p string) *regexp.Regexp {
+	return regexp.MustCompile("^" + star.ReplaceAllString(regexp.QuoteMeta(p), "[^/]+") + `(\.tmp)?$`)
+}
