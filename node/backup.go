@@ -1,0 +1,263 @@
+package node
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/internal/disk"
+	"github.com/querschott/querschott/ledger"
+)
+
+// A backup is a directory:
+//
+//	manifest       what it holds, signed by the platform's key
+//	data/          as the data directory
+//	journal/       one copy of the journal
+//	config/        configuration, insurers, operators, accounts
+//
+// The key file of the keyring is not in it: who has a backup cannot read it.
+const manifestFile = "manifest"
+
+// Manifest says what a backup holds.
+type Manifest struct {
+	Domain string            `json:"domain"`
+	Made   time.Time         `json:"made"`
+	VKey   string            `json:"vkey"` // of the platform's key that signed the manifest
+	Bytes  int64             `json:"bytes"`
+	Files  map[string]string `json:"files"` // path in the backup -> SHA-256, hexadecimal
+}
+
+func (n *Node) controlBackup(r *http.Request) (any, error) {
+	d, err := decode[struct {
+		Dir string `json:"dir"`
+	}](r)
+	if err != nil {
+		return nil, err
+	}
+	if !filepath.IsAbs(d.Dir) {
+		return nil, querschott.Refuse(querschott.CodeInvalid, "the backup's directory must be an absolute path")
+	}
+	m, err := n.Backup(d.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return m, n.recordNode(r.Context(), ledger.ActionRead, ledger.KindExport, ledger.DataConfiguration, ledger.Field{Name: "backup", Value: d.Dir})
+}
+
+// Backup copies the platform's state while it works. The journal is copied before the cells: what moves from one to the
+// other meanwhile is in both, and a cell's cursor tells. The directory must not exist.
+func (n *Node) Backup(dir string) (Manifest, error) {
+	if _, err := os.Stat(dir); err == nil {
+		return Manifest{}, querschott.Refuse(querschott.CodeConflict, "%s exists already", dir)
+	}
+	release := n.journal.Freeze()
+	defer release()
+	steps := []func(string) error{n.backupConfig, n.backupJournal, n.backupCells, n.backupLedger}
+	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o700); err != nil {
+		return Manifest{}, err
+	}
+	for _, step := range steps {
+		if err := step(dir); err != nil {
+			return Manifest{}, fmt.Errorf("couldn't back up to %s: %w", dir, err)
+		}
+	}
+	return n.writeManifest(dir)
+}
+
+func (n *Node) backupConfig(dir string) error {
+	config := filepath.Join(dir, "config")
+	if err := os.MkdirAll(config, 0o700); err != nil {
+		return err
+	}
+	for _, file := range []string{filepath.Join(n.cfg.dir, ConfigFile), n.cfg.Insurers, n.cfg.Operators, n.cfg.Mail.Accounts} {
+		if err := copyOne(file, filepath.Join(config, filepath.Base(file))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	for _, name := range []string{"keyring.age", "keyring.pub"} {
+		if err := copyOne(n.path(name), filepath.Join(dir, "data", name)); err != nil {
+			return err
+		}
+	}
+	return copyTree(n.path("doors"), filepath.Join(dir, "data", "doors"))
+}
+
+// backupJournal copies the first copy of the journal. A record that is being written while it is copied has not been
+// acknowledged; recovery leaves it out.
+func (n *Node) backupJournal(dir string) error {
+	if err := copyTree(n.path("quarantine"), filepath.Join(dir, "data", "quarantine")); err != nil {
+		return err
+	}
+	return copyTree(n.cfg.Intake.Copies[0], filepath.Join(dir, "journal"))
+}
+
+func (n *Node) backupCells(dir string) error {
+	if err := os.MkdirAll(filepath.Join(dir, "data", "cells"), 0o700); err != nil {
+		return err
+	}
+	for ik, store := range n.cells {
+		if err := store.Checkpoint(filepath.Join(dir, "data", "cells", string(ik))); err != nil {
+			return err
+		}
+	}
+	return n.outStore.Checkpoint(filepath.Join(dir, "data", "outbox"))
+}
+
+func (n *Node) backupLedger(dir string) error {
+	return n.ledger.Backup(filepath.Join(dir, "data", "ledger"))
+}
+
+func (n *Node) writeManifest(dir string) (Manifest, error) {
+	s, vkey, err := n.signer("machine." + n.cfg.Domain)
+	if err != nil {
+		return Manifest{}, err
+	}
+	m := Manifest{Domain: n.cfg.Domain, Made: n.opt.Now().UTC(), VKey: vkey}
+	if m.Files, m.Bytes, err = hashTree(dir); err != nil {
+		return m, err
+	}
+	text, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return m, err
+	}
+	signed, err := note.Sign(&note.Note{Text: string(text) + "\n"}, s)
+	if err != nil {
+		return m, err
+	}
+	return m, disk.WriteFile(disk.OS{}, filepath.Join(dir, manifestFile), signed)
+}
+
+// hashTree returns the SHA-256 of every file below a directory.
+func hashTree(dir string) (map[string]string, int64, error) {
+	files := map[string]string{}
+	var total int64
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil || rel == manifestFile {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		h := sha256.New()
+		size, err := io.Copy(h, f)
+		files[filepath.ToSlash(rel)] = hex.EncodeToString(h.Sum(nil))
+		total += size
+		return errors.Join(err, f.Close())
+	})
+	return files, total, err
+}
+
+// copyTree copies the files below a directory; one that is not there is left out.
+func copyTree(from, to string) error {
+	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(to, rel), 0o700)
+		}
+		if strings.HasSuffix(rel, ".tmp") {
+			return nil // a file that is being replaced
+		}
+		err = copyOne(path, filepath.Join(to, rel))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // removed since it was listed
+		}
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func copyOne(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	if err == nil {
+		err = out.Sync()
+	}
+	return errors.Join(err, out.Close())
+}
+
+// CheckBackup verifies a backup's manifest and every file in it. With a vkey the manifest must be signed by that key;
+// without one by the key that the manifest names, which proves only that it is whole.
+func CheckBackup(dir, vkey string) (Manifest, error) {
+	signed, err := os.ReadFile(filepath.Join(dir, manifestFile))
+	if err != nil {
+		return Manifest{}, fmt.Errorf("couldn't read the backup's manifest: %w", err)
+	}
+	m, err := readManifest(signed, vkey)
+	if err != nil {
+		return m, fmt.Errorf("the backup's manifest is not valid: %w", err)
+	}
+	files, _, err := hashTree(dir)
+	if err != nil {
+		return m, err
+	}
+	var wrong []string
+	for name, sum := range m.Files {
+		if files[name] != sum {
+			wrong = append(wrong, name)
+		}
+		delete(files, name)
+	}
+	for name := range files {
+		wrong = append(wrong, name)
+	}
+	if len(wrong) > 0 {
+		slices.Sort(wrong)
+		return m, fmt.Errorf("the backup is damaged: %d files are changed, missing or foreign, the first is %s", len(wrong), wrong[0])
+	}
+	return m, nil
+}
+
+func readManifest(signed []byte, vkey string) (m Manifest, err error) {
+	text, _, ok := strings.Cut(string(signed), "\n\n")
+	if !ok {
+		return m, errors.New("it is not signed")
+	}
+	if err := json.Unmarshal([]byte(text), &m); err != nil {
+		return m, err
+	}
+	if vkey == "" {
+		vkey = m.VKey
+	}
+	v, err := note.NewVerifier(vkey)
+	if err != nil {
+		return m, err
+	}
+	_, err = note.Open(signed, note.VerifierList(v))
+	return m, err
+}
