@@ -40,12 +40,12 @@ type epochs []epochState
 
 // note keeps the epoch of a door, if the leaf is of a door's change.
 func (e *epochs) note(leaf []byte) {
-	if Kind(leaf[1]) != KindDoorChange || leaf[2] == 0 {
+	if Kind(leaf[1]) != KindDoorChange {
 		return
 	}
 	l, err := ParseLeaf(leaf)
-	if err != nil {
-		return // Append made it, so it's of a later version, which this one can't read
+	if err != nil || l.Insurer == "" || l.Service == "" {
+		return // not of a compartment, or of a later version, which this one can't read
 	}
 	c := querschott.Compartment{Insurer: l.Insurer, Service: l.Service}
 	i, found := slices.BinarySearchFunc(*e, c, func(e epochState, c querschott.Compartment) int {
