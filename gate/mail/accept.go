@@ -1,0 +1,151 @@
+package mail
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/intake"
+	"github.com/querschott/querschott/wire/kim"
+)
+
+// take decides about a whole message: 250 if it is ours from now on.
+func (c *session) take(tx *transaction, octets []byte) reply {
+	received := c.srv.cfg.Now()
+	if loneDot(octets) {
+		return replySmuggled
+	}
+	header := kim.ReadHeader(octets)
+	// A_23422. A relay has checked it for its own senders.
+	if c.credential.Role != querschott.RoleRelay && header.CheckSender(kim.Address(strings.ToLower(tx.from))) != nil {
+		return replySender
+	}
+	compartment := querschott.Compartment{Insurer: tx.insurer, Service: header.Service()}
+	if door := c.srv.cfg.Door(compartment); !door.State.AcceptsMail() {
+		return refusedByDoor(&c.srv.cfg, door)
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, c.srv.cfg.Limits.Accept)
+	defer cancel()
+	arrival := intake.Arrival{
+		Compartment: compartment,
+		Sender:      strings.ToLower(tx.from),
+		Recipient:   tx.recipients[0].address,
+		MessageID:   strings.Trim(header.MessageID, "<>"),
+		Received:    received,
+		Body:        octets,
+	}
+	receipt, err := c.srv.cfg.Append(ctx, arrival)
+	if err != nil {
+		return c.notTaken(compartment, err)
+	}
+	if r := c.vouch(ctx, tx, &header, arrival, receipt); r.code != 0 {
+		return r
+	}
+	c.srv.counters.accepted.Add(1)
+	copies := "copies"
+	if receipt.Copies == 1 {
+		copies = "copy"
+	}
+	return positive(250, "2.0.0", fmt.Sprintf("accepted, receipt %d, %d %s", receipt.Seq, receipt.Copies, copies))
+}
+
+// notTaken answers a failure of the intake.
+func (c *session) notTaken(compartment querschott.Compartment, err error) reply {
+	switch querschott.CodeOf(err) {
+	case querschott.CodeTooLarge:
+		return replyTooLarge
+	case querschott.CodeNoRoom:
+		c.srv.cfg.Log.Error("the journal has no room", "compartment", compartment, "err", err)
+		return replyNoRoom
+	}
+	return c.failed(CauseIntake, compartment, err)
+}
+
+// vouch makes the ledger's entry and the notification durable, at the same time. The message is in the journal already;
+// if one of the two fails, the sender keeps it too, and the services tell the repetition by its document.
+func (c *session) vouch(ctx context.Context, tx *transaction, h *kim.Header, a intake.Arrival, receipt intake.Receipt) reply {
+	var recorded, notified error
+	var group errgroup.Group // without a context of its own: the failure of one must not look like one of the other
+	group.Go(func() error {
+		recorded = c.guard(func() error {
+			return c.srv.cfg.Record(ctx, Taken{
+				Compartment: a.Compartment,
+				Credential:  *c.credential,
+				MessageID:   a.MessageID,
+				Size:        len(a.Body),
+				Received:    a.Received,
+				Receipt:     receipt,
+				Reference:   c.reference,
+			})
+		})
+		return recorded
+	})
+	if dsn, wanted := c.notification(tx, h, a.Received, receipt); wanted {
+		group.Go(func() error {
+			notified = c.guard(func() error { return c.srv.cfg.Notify(ctx, dsn) })
+			return notified
+		})
+	}
+	if group.Wait() == nil {
+		return reply{}
+	}
+	if recorded != nil {
+		return c.failed(CauseLedger, a.Compartment, recorded)
+	}
+	return c.failed(CauseOutbox, a.Compartment, notified)
+}
+
+// guard turns a panic outside of the session's own goroutine into an error, so that it ends this message only.
+func (c *session) guard(fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.srv.counters.panics.Add(1)
+			err = fmt.Errorf("panic of type %T", p)
+		}
+	}()
+	return fn()
+}
+
+// failed logs a failure of ours once and gives the sender a reference to it.
+func (c *session) failed(cause Cause, compartment querschott.Compartment, err error) reply {
+	c.srv.cfg.Log.Error("a message could not be taken", "cause", string(cause), "compartment", compartment,
+		"credential", string(c.credential.ID), "reference", c.reference, "err", err)
+	c.srv.stop(err)
+	return internal(cause, c.reference)
+}
+
+// notification makes the positive DSN for the recipients that asked for one (KBV eAU P5-07: every eAU does). Nobody is
+// notified about a message from <> (RFC 3461 6.1).
+func (c *session) notification(tx *transaction, h *kim.Header, received time.Time, receipt intake.Receipt) (DSN, bool) {
+	var boxes []kim.Recipient
+	for _, r := range tx.recipients {
+		if r.success {
+			boxes = append(boxes, kim.Recipient{Final: r.address, Original: r.original})
+		}
+	}
+	if len(boxes) == 0 || tx.from == "" {
+		return DSN{}, false
+	}
+	cfg := &c.srv.cfg
+	id := fmt.Sprintf("dsn.%d", receipt.Seq)
+	now := cfg.Now()
+	return DSN{
+		ID: id, To: tx.from, Created: now,
+		Body: kim.Delivered(kim.Notification{
+			ReportingMTA: cfg.Hostname,
+			From:         cfg.Postmaster,
+			To:           tx.from,
+			MessageID:    "<" + id + "@" + cfg.Hostname + ">",
+			Date:         now,
+			InReplyTo:    h.MessageID,
+			EnvelopeID:   tx.envelopeID,
+			Arrival:      received,
+			Recipients:   boxes,
+			Header:       h.Raw,
+		}),
+	}, true
+}
