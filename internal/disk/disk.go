@@ -169,3 +169,12 @@ func readAll(f File, name string, limit int64) ([]byte, error) {
 	}
 	return data, nil
 }
+
+// Free returns how many bytes may still be written to the file system of a directory.
+func Free(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}
