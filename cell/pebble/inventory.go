@@ -16,8 +16,8 @@ import (
 )
 
 // The engine takes a manifest that was cut short for one that a crash interrupted, and goes on with less. So a store that
-// was closed, and a checkpoint, hold an inventory: every file with its size and checksum. It is checked and removed by Open. A store
-// that crashed has none, and there a cut manifest cannot be told from an interrupted one.
+// was closed, and a checkpoint, hold an inventory: every file with its size and checksum. Open checks and removes it. A
+// store that crashed has none, and there a cut manifest cannot be told from an interrupted one.
 const (
 	inventoryName = "INVENTORY"
 	inventoryTemp = inventoryName + ".new"
@@ -115,12 +115,12 @@ func checkInventory(disk vfs.FS, dir string) error {
 func compareInventory(want, got string) error {
 	for line := range strings.Lines(want) {
 		if !strings.Contains("\n"+got, "\n"+line) {
-			return fmt.Errorf("%w: there should be a file %s (name, bytes, CRC)", cell.ErrDamaged, strings.TrimSpace(line))
+			return fmt.Errorf("%w: %s is missing (name, bytes, CRC)", cell.ErrDamaged, strings.TrimSpace(line))
 		}
 	}
 	for line := range strings.Lines(got) {
 		if !strings.Contains("\n"+want, "\n"+line) {
-			return fmt.Errorf("%w: there should be no file %s (name, bytes, CRC)", cell.ErrDamaged, strings.TrimSpace(line))
+			return fmt.Errorf("%w: %s is unknown (name, bytes, CRC)", cell.ErrDamaged, strings.TrimSpace(line))
 		}
 	}
 	return nil

@@ -1,17 +1,19 @@
-// Package pebble is the embedded [cell.Store]: one Pebble instance per insurer and directory, many of them in a process.
+// Package pebble is the embedded [cell.Store]: one Pebble instance per insurer and directory, many of them in one
+// process.
 //
 // The promise, beyond that of [cell.Store]:
 //
 //   - Commit returns after the fsync of the write-ahead log; concurrent commits share one.
-//   - An insurer's store fails alone. What the engine would end the process for (a failing write-ahead log, a manifest
-//     that cannot be written) breaks this store only: everything on it fails from then on with [cell.ErrDamaged], at once
+//   - An insurer's store fails alone. What the engine would end the process for (a write-ahead log or a manifest that
+//     cannot be written) breaks this store only: everything on it fails from then on with [cell.ErrDamaged], at once
 //     and without hanging, until the process is started again, which recovers everything that was acknowledged.
-//   - Damage is an error that names the directory and what to do, never an empty store.
+//   - Damage is an error that names the directory and what to do. One exception: after a crash, a manifest that was cut
+//     short cannot be told from one whose writing the crash interrupted, and the store opens with less.
 //   - Eighty idle stores open in about a second and together stay far below 120 MB.
 //
 // On disk a store is a directory of its own with mode 0700, in Pebble's format (version FormatValueSeparation): NNN.log
-// (write-ahead log), NNN.sst (tables), MANIFEST-NNN and marker files (which tables are in force), OPTIONS-NNN, LOCK, and while it is closed INVENTORY (names, sizes, checksums).
-// Values are sealed before they come here and are not compressed: sealed bytes do not shrink.
+// (write-ahead log), NNN.sst (tables), MANIFEST-NNN and marker files (which tables are in force), OPTIONS-NNN,
+// LOCK, and while it is closed INVENTORY (names, sizes and checksums of the others). Values are sealed before they come here and are not compressed: sealed bytes do not shrink.
 package pebble
 
 import (
@@ -172,8 +174,8 @@ func (s *Store) fail(cause error) {
 	if s.cause != nil {
 		return
 	}
-	s.cause = fmt.Errorf("cell %s: %w: %w; start the node again to recover what was acknowledged, if the disk is full make "+
-		"room first", s.dir, cell.ErrDamaged, cause)
+	s.cause = fmt.Errorf("cell %s: %w: %w; start the node again to recover what was acknowledged; if the disk is full, "+
+		"make room first", s.dir, cell.ErrDamaged, cause)
 	close(s.broken)
 }
 
