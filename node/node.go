@@ -239,14 +239,9 @@ func (n *Node) openDoors(context.Context) error {
 	if err != nil {
 		return err
 	}
-	epochs := n.ledger.LastEpochs()
 	n.doors, err = door.Open(door.Config{
 		FS: disk.OS{}, Dir: n.path("doors"), Compartments: compartments(n.insurers), Operators: operators,
 		Machine: machine, MachineKey: verifier, Record: n.recordOrder, Now: n.opt.Now, Log: n.log,
-		LastEpoch: func(c querschott.Compartment) (uint64, bool) {
-			e, ok := epochs[c]
-			return e, ok
-		},
 	})
 	if err != nil {
 		return err
