@@ -13,7 +13,8 @@
 //
 // On disk a store is a directory of its own with mode 0700, in Pebble's format (version FormatValueSeparation): NNN.log
 // (write-ahead log), NNN.sst (tables), MANIFEST-NNN and marker files (which tables are in force), OPTIONS-NNN,
-// LOCK, and while it is closed INVENTORY (names, sizes and checksums of the others). Values are sealed before they come here and are not compressed: sealed bytes do not shrink.
+// LOCK, and while it is closed INVENTORY (names, sizes and checksums of the others).
+// Values are sealed before they come here and are not compressed: sealed bytes do not shrink.
 package pebble
 
 import (
