@@ -75,6 +75,7 @@ func (c *session) vouch(ctx context.Context, tx *transaction, h *kim.Header, a i
 			return c.srv.cfg.Record(ctx, Taken{
 				Compartment: a.Compartment,
 				Credential:  *c.credential,
+				Sender:      a.Sender,
 				MessageID:   a.MessageID,
 				Size:        len(a.Body),
 				Received:    a.Received,

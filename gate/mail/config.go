@@ -77,6 +77,7 @@ type Door struct {
 type Taken struct {
 	Compartment querschott.Compartment
 	Credential  querschott.Credential
+	Sender      string // envelope sender, lower case; a relay's differs from the credential's actor
 	MessageID   string // without angle brackets; may be empty
 	Size        int    // bytes
 	Received    time.Time
