@@ -154,20 +154,30 @@ func (n *Node) openKeyring(context.Context) (err error) {
 }
 
 func (n *Node) openLedger(context.Context) error {
-	seed, err := n.keyring.Secret("ledger/signing", ed25519.SeedSize)
+	year := n.opt.Now().UTC().Year()
+	names := []string{"ledger/signing", ledgerSecret("", year)}
+	for _, in := range n.insurers {
+		names = append(names, ledgerSecret(in.IK, year))
+	}
+	secrets, err := n.keyring.Secrets(ed25519.SeedSize, names...) // the others are only made here, all at once
 	if err != nil {
 		return err
 	}
+	seed := secrets[0]
 	n.ledger, err = ledger.Open(ledger.Config{
 		FS: disk.OS{}, Dir: n.path("ledger"), Domain: n.cfg.Domain, Seed: seed, Now: n.opt.Now,
 		Secret: func(in querschott.IK, year int) ([]byte, error) {
-			if in == "" {
-				in = "platform"
-			}
-			return n.keyring.Secret(fmt.Sprintf("ledger/%s/%d", in, year), 32)
+			return n.keyring.Secret(ledgerSecret(in, year), 32)
 		},
 	})
 	return err
+}
+
+func ledgerSecret(in querschott.IK, year int) string {
+	if in == "" {
+		in = "platform"
+	}
+	return fmt.Sprintf("ledger/%s/%d", in, year)
 }
 
 // openCells opens every insurer's store. One that fails is said, and only its insurer goes without.
@@ -211,7 +221,7 @@ func (n *Node) openJournal(context.Context) (err error) {
 
 func (n *Node) openPump(context.Context) (err error) {
 	n.pump, err = intake.NewPump(intake.PumpConfig{
-		Journal: n.journal, Cell: n.cell, Unlock: n.keyring.Unlock, Record: n.recordDeliveries,
+		Journal: n.journal, Cell: n.cell, Unlock: (&unlocker{read: n.keyring.Unlock}).Unlock, Record: n.recordDeliveries,
 		Handlers: map[querschott.Service]intake.Handler{querschott.EAU: eau.Take}, Keep: intake.Keep,
 		Now: n.opt.Now, Log: n.log,
 	}, compartments(n.insurers))

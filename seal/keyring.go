@@ -208,35 +208,57 @@ func (k *Keyring) Shred(c querschott.Compartment) error {
 // at first use unless the keyring is frozen ([ErrNoSecret]). The caller overwrites it after use. Names have up to 128
 // letters, digits and the characters "/._@-".
 func (k *Keyring) Secret(name string, n int) ([]byte, error) {
-	if err := checkSecretName(name); err != nil {
+	all, err := k.Secrets(n, name)
+	if err != nil {
 		return nil, err
 	}
+	return all[0], nil
+}
+
+// Secrets is Secret for many names: the keyring is read once, and written once if any of them is new.
+func (k *Keyring) Secrets(n int, names ...string) ([][]byte, error) {
 	if n < 16 || n > 1024 {
-		return nil, fmt.Errorf("secret %s: %d bytes were asked for, between 16 and 1024 are possible", name, n)
+		return nil, fmt.Errorf("secrets of %d bytes were asked for, between 16 and 1024 are possible", n)
 	}
-	var out []byte
-	err := k.change(func(r *ring) (bool, error) {
-		value, exists := r.Secrets[name]
-		switch {
-		case exists && len(value) == 0:
-			return false, fmt.Errorf("secret %s: %w", name, ErrShredded)
-		case exists && len(value) != n:
-			return false, fmt.Errorf("secret %s has %d bytes, %d were asked for", name, len(value), n)
-		case exists:
-			out = bytes.Clone(value)
-			return false, nil
-		case k.frozen:
-			return false, fmt.Errorf("secret %s: %w", name, ErrNoSecret)
+	out := make([][]byte, len(names))
+	err := k.change(func(r *ring) (changed bool, err error) {
+		for i, name := range names {
+			made := false
+			if out[i], made, err = k.secret(r, name, n); err != nil {
+				return false, fmt.Errorf("secret %s: %w", name, err)
+			}
+			changed = changed || made
 		}
-		out = randomBytes(n)
-		r.Secrets[name] = bytes.Clone(out)
-		return true, nil
+		return changed, nil
 	})
 	if err != nil {
-		clear(out)
+		for _, value := range out {
+			clear(value)
+		}
 		return nil, err
 	}
 	return out, nil
+}
+
+// secret returns one secret of an open ring, and makes it if there is none.
+func (k *Keyring) secret(r *ring, name string, n int) (value []byte, made bool, err error) {
+	if err := checkSecretName(name); err != nil {
+		return nil, false, err
+	}
+	value, exists := r.Secrets[name]
+	switch {
+	case exists && len(value) == 0:
+		return nil, false, ErrShredded
+	case exists && len(value) != n:
+		return nil, false, fmt.Errorf("it has %d bytes, %d were asked for", len(value), n)
+	case exists:
+		return bytes.Clone(value), false, nil
+	case k.frozen:
+		return nil, false, ErrNoSecret
+	}
+	value = randomBytes(n)
+	r.Secrets[name] = bytes.Clone(value)
+	return value, true, nil
 }
 
 // ShredSecret removes a named secret for good and spends its name, see [Keyring.Shred].

@@ -217,7 +217,6 @@ func (p *Platform) openDoors(ctx context.Context) error {
 		signers = append(signers, s)
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(32)
 	for _, c := range p.node.Compartments() {
 		if p.node.Door(c).Epoch > 0 {
 			continue
