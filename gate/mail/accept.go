@@ -55,10 +55,10 @@ func (c *session) take(tx *transaction, octets []byte) reply {
 
 // notTaken answers a failure of the intake.
 func (c *session) notTaken(compartment querschott.Compartment, err error) reply {
-	switch querschott.CodeOf(err) {
-	case querschott.CodeTooLarge:
+	switch code := querschott.CodeOf(err); {
+	case code == querschott.CodeTooLarge:
 		return replyTooLarge
-	case querschott.CodeNoRoom:
+	case code == querschott.CodeNoRoom:
 		c.srv.cfg.Log.Error("the journal has no room", "compartment", compartment, "err", err)
 		return replyNoRoom
 	}

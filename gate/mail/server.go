@@ -134,7 +134,7 @@ func (s *Server) admit(hard context.Context, nc net.Conn, implicit bool) {
 		return
 	}
 	s.counters.sessions.Add(1)
-	s.done.Go(func() {
+	s.done.Go(func() { //nolint:contextcheck // a session carries the context of its connection
 		defer s.leave(c)
 		c.serve(implicit)
 	})
