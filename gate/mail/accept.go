@@ -55,10 +55,11 @@ func (c *session) take(tx *transaction, octets []byte) reply {
 
 // notTaken answers a failure of the intake.
 func (c *session) notTaken(compartment querschott.Compartment, err error) reply {
-	switch code := querschott.CodeOf(err); {
-	case code == querschott.CodeTooLarge:
+	code := querschott.CodeOf(err)
+	if code == querschott.CodeTooLarge {
 		return replyTooLarge
-	case code == querschott.CodeNoRoom:
+	}
+	if code == querschott.CodeNoRoom {
 		c.srv.cfg.Log.Error("the journal has no room", "compartment", compartment, "err", err)
 		return replyNoRoom
 	}
