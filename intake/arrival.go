@@ -18,7 +18,7 @@ type Arrival struct {
 
 // Receipt says what was promised to the sender.
 type Receipt struct {
-	Seq    uint64    // place in the journal; starts at 1, has gaps
+	Seq    uint64    // place in the journal; rises, has gaps
 	Copies int       // directories in which the arrival is durable
 	At     time.Time // when the last of them was synced
 }

@@ -1,19 +1,19 @@
 package intake
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"hash/crc32"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/querschott/querschott"
-	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/seal"
 )
 
 // A group commit has two stages: the sealer turns what is pending into one buffer, the writer puts the buffer on every
-// copy and syncs. While the writer waits for the disk the sealer fills the next buffer; there is no timer.
+// copy and syncs. While the writer waits for the disk the sealer goes on filling the next buffer; there is no timer.
 
 const (
 	maxFlightBytes   = 4 << 20
@@ -21,12 +21,17 @@ const (
 	retryPrepare     = time.Second
 )
 
+// pending is a message whose sender waits.
 type pending struct {
-	a       *Arrival
+	ctx     context.Context // of the sender; nothing is sealed for one that has gone
+	a       Arrival
 	context *seal.Context
 	binding Binding
 	done    chan outcome
 }
+
+// pendings are used again only after their answer was taken.
+var pendings = sync.Pool{New: func() any { return &pending{done: make(chan outcome, 1)} }}
 
 type outcome struct {
 	receipt Receipt
@@ -38,136 +43,198 @@ type flight struct {
 	act     *activeSegment
 	off     int64
 	buf     []byte
-	entries []found
-	waiters []*pending
-	closing bool // the segment takes no more: write its index
+	entries []entry
+	waiters []*pending // by entry
+	twins   []*seal.Context
+	closing bool                     // the segment takes no more: write its index
+	touched []querschott.Compartment // whose listeners must hear of it; owned by the writer
 }
 
-// activeSegment is the segment being filled. The sealer owns all fields but failed.
+// room is how far the flight reaches with the twins of its contexts.
+func (f *flight) room() int64 {
+	return f.off + int64(len(f.buf)) + int64(len(f.twins))*recordSize(seal.EncSize)
+}
+
+func (f *flight) full() bool {
+	return len(f.buf) >= maxFlightBytes || len(f.entries) >= maxFlightEntries
+}
+
+// activeSegment is the segment being filled. The sealer owns all fields but failed and entries.
 type activeSegment struct {
 	*segment
 	end      int64
 	count    uint64
 	contexts map[[16]byte]uint32 // where in the segment a context stands
 	failed   atomic.Bool         // a write failed: what follows must not be promised
-	entries  []found             // durable entries; owned by the writer
+	entries  []entry             // durable entries; owned by the writer
 }
 
-// take waits for pending messages; nil means that the journal stops and nothing is left.
-func (j *Journal) take() []*pending {
-	for {
-		j.pendingMu.Lock()
-		batch, closed := j.pending, j.closed
-		j.pending = nil
-		j.pendingMu.Unlock()
-		if len(batch) > 0 {
-			return batch
-		}
-		if closed {
-			return nil
-		}
-		select {
-		case <-j.submit:
-		case <-j.stop:
-		}
-	}
+// sealer is the first stage.
+type sealer struct {
+	j       *Journal
+	act     *activeSegment
+	flight  *flight    // being filled; nil: none
+	spare   []*pending // memory of the last batch
+	end     int64      // behind the flight at hand, twins included
+	scratch []byte     // plaintext of the entry being sealed
+	aad     []byte
 }
 
-// seal is the first stage.
 func (j *Journal) seal() {
 	defer close(j.flights)
-	defer func() { clear(j.scratch[:cap(j.scratch)]) }()
-	var act *activeSegment
-	for batch := j.take(); batch != nil; batch = j.take() {
-		for len(batch) > 0 {
-			if act == nil || act.failed.Load() || !act.fits(batch[0]) {
-				next, err := j.rotate(act, batch[0])
-				if err != nil {
-					j.refuse(batch, err)
-					break
-				}
-				act = next
-			}
-			f := &flight{act: act, off: act.end, buf: j.buffer()}
-			batch = j.fill(f, batch)
-			j.flights <- f
-		}
+	s := &sealer{j: j}
+	defer func() { clear(s.scratch[:cap(s.scratch)]) }()
+	for s.step() {
 	}
-	if act != nil {
-		j.flights <- &flight{act: act, closing: true}
+	s.send()
+	if s.act != nil {
+		j.flights <- &flight{act: s.act, closing: true}
 	}
 }
 
-// space is more than a message may need: its entry, its context and the context's twin, and room for a context that turns
-// out to be used up.
-func space(p *pending) int64 {
-	plain := len(p.a.Sender) + len(p.a.Recipient) + len(p.a.MessageID) + len(p.a.Body) + 64
-	return recordSize(plain) + 4*recordSize(seal.EncSize)
-}
-
-func (a *activeSegment) fits(p *pending) bool {
-	return a.end+space(p) <= a.head.size && a.count < maxEntries
-}
-
-// fill seals as many messages as one flight takes and returns the rest.
-func (j *Journal) fill(f *flight, batch []*pending) []*pending {
-	var twins []*seal.Context
-	reserved := int64(0) // for twins
-	for len(batch) > 0 && len(f.buf) < maxFlightBytes && len(f.entries) < maxFlightEntries {
-		p := batch[0]
-		if f.off+int64(len(f.buf))+reserved+space(p) > f.act.head.size || f.act.count >= maxEntries {
-			break
+// step waits for messages, or for the writer to take the flight at hand; false means that the journal stops and nothing
+// is left.
+func (s *sealer) step() bool {
+	batch, closed := s.take()
+	if len(batch) == 0 {
+		if closed {
+			return false
 		}
-		batch = batch[1:]
-		fresh, err := j.appendEntry(f, p)
-		if err != nil {
-			p.done <- outcome{err: err}
-			continue
-		}
-		if fresh {
-			twins = append(twins, p.context)
-			reserved += recordSize(seal.EncSize)
-		}
-		f.waiters = append(f.waiters, p)
+		return s.wait()
 	}
-	for _, c := range twins {
-		j.appendContext(f, c)
+	for _, p := range batch {
+		s.add(p)
 	}
-	f.act.end = f.off + int64(len(f.buf))
-	return batch
+	clear(batch)
+	s.spare = batch[:0]
+	if s.flight != nil { // a steady stream must not keep it from an idle writer
+		select {
+		case s.j.flights <- s.flight:
+			s.sent()
+		default:
+		}
+	}
+	return true
 }
 
-// appendEntry seals one message into the flight. It reports whether the message's context is new in this segment.
-func (j *Journal) appendEntry(f *flight, p *pending) (fresh bool, err error) {
-	at, known := f.act.contexts[p.context.ID]
+func (s *sealer) take() (batch []*pending, closed bool) {
+	j := s.j
+	j.pendingMu.Lock()
+	defer j.pendingMu.Unlock()
+	if len(j.pending) > 0 {
+		batch, j.pending, j.pendingBytes = j.pending, s.spare, 0
+	}
+	return batch, j.closed
+}
+
+func (s *sealer) wait() bool {
+	var flights chan *flight
+	if s.flight != nil {
+		flights = s.j.flights
+	}
+	select {
+	case flights <- s.flight:
+		s.sent()
+	case <-s.j.submit:
+		if s.act != nil && s.act.failed.Load() {
+			_ = s.rotate() // whoever comes next meets the same error; until then trouble is shown
+		}
+	case <-s.j.stop:
+	}
+	return true
+}
+
+// send hands the flight over, as soon as the writer takes it.
+func (s *sealer) send() {
+	if s.flight != nil {
+		s.j.flights <- s.flight
+		s.sent()
+	}
+}
+
+func (s *sealer) sent() {
+	s.act.end = s.end // the flight belongs to the writer
+	s.flight = nil
+}
+
+// add seals one message into the flight.
+func (s *sealer) add(p *pending) {
+	if err := p.ctx.Err(); err != nil {
+		p.done <- outcome{err: err}
+		return
+	}
+	if !s.fits(p) {
+		if err := s.rotate(); err != nil {
+			s.j.refuse([]*pending{p}, err)
+			return
+		}
+	}
+	if s.flight != nil && s.flight.full() {
+		s.send()
+	}
+	if s.flight == nil {
+		s.flight = s.j.newFlight(s.act)
+	}
+	if err := s.seal(p); err != nil {
+		p.done <- outcome{err: err}
+	} else {
+		s.flight.waiters = append(s.flight.waiters, p)
+	}
+	s.end = s.flight.room()
+}
+
+// fits reports whether the active segment can take a message, whatever has to be written with it.
+func (s *sealer) fits(p *pending) bool {
+	a := s.act
+	if a == nil || a.failed.Load() || a.head.number <= s.j.floor.Load() || a.count >= maxEntries {
+		return false
+	}
+	end := a.end
+	if s.flight != nil {
+		end = s.flight.room()
+	}
+	return end+space(p.a.plainSize()) <= a.head.size
+}
+
+// space is what a message of n bytes may need: its entry, its context and the context's twin, and the same for the context
+// that replaces one which turns out to be used up.
+func space(n int) int64 {
+	return recordSize(n+64) + 4*recordSize(seal.EncSize)
+}
+
+// seal appends the message's entry to the flight, and its context if it is new in this segment.
+func (s *sealer) seal(p *pending) error {
+	f, a := s.flight, s.act
+	at, known := a.contexts[p.context.ID]
 	if !known {
 		at = uint32(f.off) + uint32(len(f.buf))
-		j.appendContext(f, p.context)
-		f.act.contexts[p.context.ID] = at
+		f.appendContext(p.context)
+		a.contexts[p.context.ID] = at
+		f.twins = append(f.twins, p.context)
 	}
-	f.act.count++
 	h := header{
-		kind: kindEntry, seq: f.act.head.firstSeq() + f.act.count - 1, received: p.a.Received.UnixMicro(),
+		kind: kindEntry, seq: a.head.firstSeq() + a.count, received: p.a.Received.UnixMicro(),
 		ik: p.a.Compartment.Insurer.Number(), service: p.a.Compartment.Service.Code(),
-		contextOff: at, context: p.context.ID, binding: p.binding,
+		contextOff: at, context: p.context.ID, binding: p.binding, settled: uint32(f.off),
 	}
 	start := len(f.buf)
-	f.buf = grow(f.buf, headerSize)
-	j.scratch = appendPlain(j.scratch[:0], p.a)
-	sealed, counter, ok := p.context.Seal(f.buf, h.aad(), j.scratch)
+	s.scratch = appendPlain(s.scratch[:0], &p.a)
+	s.aad = h.aad(s.aad[:0])
+	sealed, counter, ok := p.context.Seal(grow(f.buf, headerSize), s.aad, s.scratch)
 	if !ok { // used up since it was handed out
-		f.buf = f.buf[:start]
-		f.act.count--
-		if p.context, err = j.cfg.Contexts.For(p.a.Compartment); err != nil {
-			return false, fmt.Errorf("couldn't seal to %s: %w", p.a.Compartment, err)
+		fresh, err := s.j.cfg.Contexts.For(p.a.Compartment)
+		if err != nil {
+			return fmt.Errorf("couldn't seal to %s: %w", p.a.Compartment, err)
 		}
-		return j.appendEntry(f, p)
+		p.context = fresh
+		return s.seal(p)
 	}
-	f.buf, h.counter = sealed, counter
-	h.finish(f.buf[start:], f.act.head)
-	f.buf = pad(f.buf, start)
-	f.entries = append(f.entries, found{h, f.off + int64(start)})
-	return !known, nil
+	h.counter = counter
+	h.finish(sealed[start:], a.head)
+	f.buf = pad(sealed, start)
+	f.entries = append(f.entries, h.entry(f.off+int64(start)))
+	a.count++
+	return nil
 }
 
 // finish fills in what depends on the body behind the header.
@@ -177,7 +244,7 @@ func (h *header) finish(record []byte, s segmentHead) {
 	h.put(record, s)
 }
 
-func (j *Journal) appendContext(f *flight, c *seal.Context) {
+func (f *flight) appendContext(c *seal.Context) {
 	start := len(f.buf)
 	f.buf = append(grow(f.buf, headerSize), c.Enc...)
 	h := header{kind: kindContext, context: c.ID}
@@ -191,23 +258,43 @@ func pad(b []byte, start int) []byte {
 	return grow(b, int(recordSize(len(b)-start-headerSize))-(len(b)-start))
 }
 
-// rotate closes the active segment and takes the prepared one.
-func (j *Journal) rotate(old *activeSegment, p *pending) (*activeSegment, error) {
-	if space(p) > j.cfg.Segment-dataStart {
-		return nil, querschott.Refuse(querschott.CodeTooLarge, "the message is larger than a segment of the journal")
+// rotate closes the active segment and takes the prepared one. On an error the active one stays.
+func (s *sealer) rotate() error {
+	s.send()
+	next, err := s.j.next()
+	if err != nil {
+		return err
 	}
-	var next *segment
-	select {
-	case next = <-j.ready:
-	case err := <-j.failed:
-		return nil, err
-	case <-j.stop:
-		return nil, errClosed
+	if s.act != nil {
+		s.j.flights <- &flight{act: s.act, closing: true}
 	}
-	if old != nil {
-		j.flights <- &flight{act: old, closing: true}
+	s.act = &activeSegment{segment: next, end: dataStart, contexts: map[[16]byte]uint32{}}
+	return nil
+}
+
+// next waits for a segment that may be written to.
+func (j *Journal) next() (*segment, error) {
+	for {
+		select {
+		case s := <-j.ready:
+			if s.head.number > j.floor.Load() {
+				return s, nil
+			}
+			j.release(s)
+		case err := <-j.failed:
+			return nil, err
+		case <-j.stop:
+			return nil, errClosed
+		}
 	}
-	return &activeSegment{segment: next, end: dataStart, contexts: map[[16]byte]uint32{}}, nil
+}
+
+// release says that nothing will be added to a segment any more.
+func (j *Journal) release(s *segment) {
+	j.mu.Lock()
+	s.open = false
+	j.mu.Unlock()
+	j.trim()
 }
 
 // prepare keeps one zero-filled segment ready. When there is no room it says so to whoever asks and tries again.
@@ -227,7 +314,8 @@ func (j *Journal) prepare() {
 		}
 		j.setTrouble(nil)
 		j.mu.Lock()
-		j.segments[number], j.last = s, number
+		j.segments[number] = s
+		j.last, j.highest = max(j.last, number), number
 		j.mu.Unlock()
 		j.trim()
 		select {
@@ -262,23 +350,27 @@ func (j *Journal) refuse(batch []*pending, err error) {
 	}
 }
 
-// buffer returns an empty buffer, a used one if there is one.
-func (j *Journal) buffer() []byte {
+// newFlight returns an empty flight, a used one if there is one.
+func (j *Journal) newFlight(act *activeSegment) *flight {
 	select {
-	case b := <-j.buffers:
-		return b[:0]
+	case f := <-j.used:
+		f.act, f.off = act, act.end
+		return f
 	default:
-		return nil
+		return &flight{act: act, off: act.end}
 	}
 }
 
-// recycle keeps a flight's buffer for a later one, unless a single large message has blown it up.
-func (j *Journal) recycle(buf []byte) {
-	if cap(buf) > 2*maxFlightBytes {
+// recycle keeps a flight for a later one, unless a single large message has blown it up.
+func (j *Journal) recycle(f *flight) {
+	if f.closing || cap(f.buf) > 2*maxFlightBytes {
 		return
 	}
+	clear(f.waiters)
+	clear(f.twins)
+	*f = flight{buf: f.buf[:0], entries: f.entries[:0], waiters: f.waiters[:0], twins: f.twins[:0], touched: f.touched[:0]}
 	select {
-	case j.buffers <- buf:
+	case j.used <- f:
 	default:
 	}
 }
@@ -294,7 +386,7 @@ func (j *Journal) write() {
 		default:
 			j.land(f)
 		}
-		j.recycle(f.buf)
+		j.recycle(f)
 	}
 }
 
@@ -302,60 +394,57 @@ var errAbandoned = querschott.Refuse(querschott.CodeNoRoom, "a copy of the journ
 
 // land makes a flight durable on every copy and acknowledges it.
 func (j *Journal) land(f *flight) {
-	if err := f.act.writeAll(f.buf, f.off); err != nil {
+	for _, c := range f.twins {
+		f.appendContext(c)
+	}
+	if err := f.act.write(f.buf, f.off); err != nil {
 		f.act.failed.Store(true)
 		err = &querschott.Error{Code: querschott.CodeNoRoom, Public: "a copy of the journal could not be written", Err: err}
 		j.setTrouble(err)
 		j.refuse(f.waiters, err)
+		j.wake() // the sealer takes another segment, and making the one behind it shows whether the trouble is over
 		return
 	}
 	now := j.cfg.Now()
 	f.act.entries = append(f.act.entries, f.entries...)
-	j.mu.Lock()
+	arrived := j.enlist(f)
 	for i, p := range f.waiters {
-		e := f.entries[i]
-		j.stats.Bytes += recordSize(int(e.h.bodyLen))
-		j.queueOf(p.a.Compartment).push(ref{e.h.seq, f.act.segment, e.off, e.h.bodyLen, e.h.received})
+		p.done <- outcome{receipt: Receipt{Seq: f.entries[i].seq, Copies: len(j.cfg.Copies), At: now}}
 	}
-	f.act.waiting += len(f.waiters)
-	j.stats.Appended += uint64(len(f.waiters))
-	arrived := j.arrived
-	j.mu.Unlock()
-	for i, p := range f.waiters {
-		p.done <- outcome{receipt: Receipt{Seq: f.entries[i].h.seq, Copies: len(j.cfg.Copies), At: now}}
-		if arrived != nil {
-			arrived(p.a.Compartment)
+	if arrived != nil {
+		for _, c := range f.touched {
+			arrived(c)
 		}
 	}
 }
 
-func (s *segment) writeAll(buf []byte, off int64) error {
-	if len(s.files) == 1 {
-		return writeSync(s.files[0], buf, off)
+// enlist queues a flight's entries for delivery and returns who wants to hear of it.
+func (j *Journal) enlist(f *flight) (arrived func(querschott.Compartment)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for i, p := range f.waiters {
+		e := &f.entries[i]
+		j.stats.Bytes += recordSize(int(e.bodyLen))
+		q := j.queueOf(p.a.Compartment)
+		q.push(e.ref(f.act.segment))
+		if !q.told {
+			q.told = true
+			f.touched = append(f.touched, p.a.Compartment)
+		}
 	}
-	errs := make(chan error, len(s.files))
-	for _, f := range s.files {
-		go func() { errs <- writeSync(f, buf, off) }()
+	for _, c := range f.touched {
+		j.queues[c].told = false
 	}
-	var err error
-	for range s.files {
-		err = errors.Join(err, <-errs)
-	}
-	return err
-}
-
-func writeSync(f disk.File, buf []byte, off int64) error {
-	if _, err := f.WriteAt(buf, off); err != nil {
-		return err
-	}
-	return f.Sync()
+	f.act.waiting += len(f.waiters)
+	j.stats.Appended += uint64(len(f.waiters))
+	return j.arrived
 }
 
 // finishSegment closes a segment that is full, or that a copy has failed on.
 func (j *Journal) finishSegment(act *activeSegment) {
 	j.writeIndex(act.segment, act.entries)
-	j.mu.Lock()
-	act.open = false
-	j.mu.Unlock()
-	j.trim()
+	j.release(act.segment)
+	if act.failed.Load() {
+		j.mendSoon()
+	}
 }

@@ -25,7 +25,8 @@
 //	record header    112 bytes: magic "QSJR", CRC-32C u32 of journal id, segment number and the rest of the
 //	                 header, body length u32, CRC-32C u32 of the body, sequence number u64, received u64 (Unix
 //	                 microseconds), IK u32, service u8, kind u8, zeros u16, context counter u32, offset of the context
-//	                 record u32, context id (16), binding (32), zeros
+//	                 record u32, context id (16), binding (32), settled u32: everything before this offset was
+//	                 durable on every copy when the record was written, zeros
 //	entry   (kind 1) body: ciphertext of sender, recipient, message id, message
 //	context (kind 2) body: the HPKE encapsulated key; written twice in each segment that uses it, so that damage in one
 //	                 place costs no entry
@@ -35,7 +36,12 @@
 // known before it is opened, and so that an audit can tell which messages are here without any key. The associated data
 // binds compartment, binding, sequence number and time received.
 //
+// Entries are those that any copy has. A gap in the sequence numbers of a segment that lies before what a later record calls
+// settled was promised and is damaged in every copy; any other gap is what an interrupted write has left.
+//
 // A sequence number is the segment's number times 2^24 plus the entry's place in it, counted from one.
+//
+// A journal that was rolled back does not give a number twice: the cells' cursors raise it above everything they have taken.
 //
 // Scanning goes on behind a damaged record at the next multiple of 32 bytes with a valid header. A process that starts
 // never appends to an older segment, so whatever an interrupted write left behind stays as it is.

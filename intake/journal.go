@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/querschott/querschott"
@@ -38,25 +39,32 @@ type Journal struct {
 	stop chan struct{}
 	done sync.WaitGroup
 
-	submit  chan struct{} // tells the sealer that pending is not empty
-	ready   chan *segment // one prepared segment
-	failed  chan error    // why there is none
-	flights chan *flight  // from the sealer to the writer
-	buffers chan []byte   // used ones, to be filled again
-	scratch []byte        // plaintext of the entry being sealed; owned by the sealer
+	submit    chan struct{} // tells the sealer that there is something to do
+	ready     chan *segment // one prepared segment
+	failed    chan error    // why there is none
+	flights   chan *flight  // from the sealer to the writer
+	used      chan *flight  // and back, to be filled again
+	mendAgain chan struct{} // a copy that had failed is back
+	floor     atomic.Uint64 // segments up to this number must not be written to: see raise
 
-	pendingMu sync.Mutex // guards pending and closed
-	pending   []*pending
-	closed    bool
+	pendingMu    sync.Mutex // guards the fields below
+	pending      []*pending
+	pendingBytes int
+	closed       bool
 
-	mu       sync.Mutex // guards everything below
+	trimming sync.Mutex // held while files are removed; taken before mu
+
+	mu       sync.Mutex // guards everything below; never held while reading, writing, sealing or logging
 	segments map[uint64]*segment
 	queues   map[querschott.Compartment]*queue
 	frozen   int    // backups under way; nothing is removed meanwhile
-	last     uint64 // the highest segment number in use
+	last     uint64 // the highest segment number that was ever used
+	highest  uint64 // the highest number of a segment that is there
 	trouble  string
 	stats    Stats
 	arrived  func(querschott.Compartment)
+
+	silent []atomic.Bool // by copy: that it cannot be read has been said
 }
 
 // Stats counts since the start.
@@ -80,18 +88,22 @@ func Open(cfg Config) (*Journal, error) {
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = DefaultMaxBody
 	}
+	if most := space(maxEnvelope + cfg.MaxBody); cfg.Segment > maxSegment || most > cfg.Segment-dataStart {
+		return nil, fmt.Errorf("a message of %d bytes needs segments of %d to %d bytes, not %d",
+			cfg.MaxBody, most+dataStart, int64(maxSegment), cfg.Segment)
+	}
 	j := &Journal{
 		cfg: cfg, stop: make(chan struct{}),
-		submit: make(chan struct{}, 1), ready: make(chan *segment), failed: make(chan error), flights: make(chan *flight, 1), buffers: make(chan []byte, 3),
+		submit: make(chan struct{}, 1), ready: make(chan *segment), failed: make(chan error),
+		flights: make(chan *flight), used: make(chan *flight, 3), mendAgain: make(chan struct{}, 1),
 		segments: map[uint64]*segment{}, queues: map[querschott.Compartment]*queue{},
+		silent: make([]atomic.Bool, len(cfg.Copies)),
 	}
 	if err := j.recover(); err != nil {
 		return nil, fmt.Errorf("couldn't open the journal: %w", err)
 	}
 	if j.id == (journalID{}) {
-		if _, err := rand.Read(j.id[:]); err != nil {
-			return nil, err
-		}
+		_, _ = rand.Read(j.id[:]) // never fails
 	}
 	for _, run := range []func(){j.prepare, j.seal, j.write, j.sweep, j.mend} {
 		j.done.Go(run)
@@ -102,13 +114,24 @@ func Open(cfg Config) (*Journal, error) {
 // ID tells this journal from every other one. A cursor counts only together with it.
 func (j *Journal) ID() [16]byte { return j.id }
 
-// Append makes a message durable. On nil it is sealed and synced on every copy.
+// What may be waiting to be sealed. A disk that hangs must not make the callers' patience fill the memory.
+const (
+	maxPending      = 16384
+	maxPendingBytes = 256 << 20
+	maxEnvelope     = 4096 // bytes of sender, recipient and message id together
+)
+
+// Append makes a message durable. On nil it is sealed and synced on every copy. It may go on reading the body after the
+// context has ended.
 //
 // Errors: CodeTooLarge; CodeNoRoom when the disk is full or a copy cannot be written, after which the message may be in
 // some copies but was not promised; the context's error, after which nobody knows.
 func (j *Journal) Append(ctx context.Context, a Arrival) (Receipt, error) {
 	if len(a.Body) > j.cfg.MaxBody {
 		return Receipt{}, querschott.Refuse(querschott.CodeTooLarge, "the message has %d bytes, at most %d are taken", len(a.Body), j.cfg.MaxBody)
+	}
+	if n := len(a.Sender) + len(a.Recipient) + len(a.MessageID); n > maxEnvelope {
+		return Receipt{}, querschott.Refuse(querschott.CodeTooLarge, "sender, recipient and message id have %d bytes, at most %d are taken", n, maxEnvelope)
 	}
 	if a.Compartment.Service.Code() == 0 {
 		return Receipt{}, fmt.Errorf("couldn't append: unknown service %q", a.Compartment.Service)
@@ -117,19 +140,25 @@ func (j *Journal) Append(ctx context.Context, a Arrival) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, fmt.Errorf("couldn't seal to %s: %w", a.Compartment, err)
 	}
-	p := &pending{a: &a, context: sc, binding: BindingOf(a.Sender, a.MessageID), done: make(chan outcome, 1)}
+	p := pendings.Get().(*pending)
+	p.ctx, p.a, p.context, p.binding = ctx, a, sc, BindingOf(a.Sender, a.MessageID)
 	if err := j.enqueue(p); err != nil {
 		return Receipt{}, err
 	}
 	select {
 	case out := <-p.done:
+		*p = pending{done: p.done}
+		pendings.Put(p)
 		return out.receipt, out.err
 	case <-ctx.Done():
 		return Receipt{}, ctx.Err()
 	}
 }
 
-var errClosed = querschott.Refuse(querschott.CodeNoRoom, "the node is stopping")
+var (
+	errClosed = querschott.Refuse(querschott.CodeNoRoom, "the node is stopping")
+	errBusy   = querschott.Refuse(querschott.CodeNoRoom, "too many messages wait for the disk")
+)
 
 func (j *Journal) enqueue(p *pending) error {
 	j.pendingMu.Lock()
@@ -137,8 +166,14 @@ func (j *Journal) enqueue(p *pending) error {
 	if j.closed {
 		return errClosed
 	}
+	if len(j.pending) >= maxPending || j.pendingBytes > maxPendingBytes {
+		return errBusy
+	}
 	j.pending = append(j.pending, p)
-	j.wake()
+	j.pendingBytes += len(p.a.Body)
+	if len(j.pending) == 1 { // otherwise the sealer knows
+		j.wake()
+	}
 	return nil
 }
 
@@ -146,6 +181,23 @@ func (j *Journal) wake() {
 	select {
 	case j.submit <- struct{}{}:
 	default:
+	}
+}
+
+// raise makes all further sequence numbers higher than seq. A cell that has come further than this journal shows that the
+// journal was restored from a backup: numbers must not be given twice, or what gets them would pass for delivered.
+func (j *Journal) raise(seq uint64) {
+	j.mu.Lock()
+	n := segmentOf(seq)
+	raised := n > j.highest && n > j.floor.Load()
+	if raised {
+		j.floor.Store(n)
+		j.last = max(j.last, n)
+	}
+	j.mu.Unlock()
+	if raised {
+		j.cfg.Log.Error("ALARM: a cell has taken more from this journal than the journal ever had: it was rolled back",
+			"fix", "look for newer copies of the journal's directories; messages that only they hold are missing")
 	}
 }
 
@@ -216,37 +268,37 @@ func (j *Journal) Waiting(c querschott.Compartment) int {
 }
 
 // Bindings returns the bindings of all messages that wait, read from the journal itself and not from memory: what an
-// audit compares with what senders were promised.
+// audit compares with what senders were promised. What cannot be read is named in the error; the rest is shown.
 func (j *Journal) Bindings(fn func(querschott.Compartment, Binding)) error {
 	release := j.Freeze()
 	defer release()
-	type place struct {
-		c querschott.Compartment
-		r ref
-	}
 	j.mu.Lock()
-	var places []place
+	places := make(map[querschott.Compartment][]ref, len(j.queues))
 	for c, q := range j.queues {
-		for _, r := range q.refs[q.head:] {
-			places = append(places, place{c, r})
-		}
+		places[c] = slices.Clone(q.refs[q.head:])
 	}
 	j.mu.Unlock()
-	for _, p := range places {
-		h, _, err := j.readWhole(p.r)
-		if err != nil {
-			return fmt.Errorf("couldn't read entry %d of %s: %w", p.r.seq, p.c, err)
+	var errs error
+	for c, refs := range places {
+		for _, r := range refs {
+			h, _, err := j.readEntry(r)
+			if err != nil {
+				errs = errors.Join(errs, fmt.Errorf("couldn't read entry %d of %s: %w", r.seq, c, err))
+				continue
+			}
+			fn(c, h.binding)
 		}
-		fn(p.c, h.binding)
 	}
-	return nil
+	return errs
 }
 
 // Freeze keeps every file until the returned function is called.
 func (j *Journal) Freeze() (release func()) {
+	j.trimming.Lock()
 	j.mu.Lock()
 	j.frozen++
 	j.mu.Unlock()
+	j.trimming.Unlock()
 	return sync.OnceFunc(func() {
 		j.mu.Lock()
 		j.frozen--
@@ -271,6 +323,7 @@ func (j *Journal) setTrouble(err error) {
 			"fix", "free space in, or repair, the directory named; accepting goes on by itself")
 	case text == "" && before != "":
 		j.cfg.Log.Info("the intake has room again")
+		j.mendSoon()
 	}
 }
 
@@ -286,4 +339,14 @@ func (j *Journal) sweep() {
 			return
 		}
 	}
+}
+
+// queueOf returns a compartment's queue; the caller holds mu, or nobody else knows the journal yet.
+func (j *Journal) queueOf(c querschott.Compartment) *queue {
+	q := j.queues[c]
+	if q == nil {
+		q = &queue{}
+		j.queues[c] = q
+	}
+	return q
 }

@@ -22,10 +22,8 @@ const (
 	turnBytes    = 8 << 20
 )
 
-const (
-	firstRetry = 100 * time.Millisecond
-	lastRetry  = 30 * time.Second
-)
+// A turn that takes longer is left alone: another worker takes over, so that cells which hang hold up nobody else.
+const longTurn = 250 * time.Millisecond
 
 // Handler writes what a message changes in its cell into the transaction. It refuses nothing: what it cannot read it keeps
 // and says so in the note. An error means that this node has a problem; the message is tried again.
@@ -52,7 +50,7 @@ type Delivery struct {
 type PumpConfig struct {
 	Journal  *Journal
 	Cell     func(querschott.IK) (cell.Store, error)
-	Unlock   func(...querschott.Compartment) (map[querschott.Compartment]*seal.Keys, error)
+	Unlock   func(...querschott.Compartment) (map[querschott.Compartment]*seal.Keys, error) // keys of those it can, and an error for the others
 	Handlers map[querschott.Service]Handler
 	Keep     Handler                                 // takes what a handler could not; must not fail for the message's sake
 	Record   func(context.Context, []Delivery) error // writes to the ledger; durable on nil
@@ -66,6 +64,7 @@ type Pump struct {
 	cfg      PumpConfig
 	chambers map[querschott.Compartment]*chamber // fixed
 	line     chan *chamber                       // who waits for a turn; every chamber at most once
+	relief   chan struct{}                       // asks for one more worker
 
 	mu    sync.Mutex // guards stats
 	stats PumpStats
@@ -79,58 +78,48 @@ type PumpStats struct {
 	Damaged    uint64 `json:"damaged"`
 }
 
-// chamber is the pump's side of one compartment.
-type chamber struct {
-	c querschott.Compartment
-
-	mu      sync.Mutex // guards the fields below
-	epoch   uint64     // of the last order obeyed
-	open    bool
-	keys    *seal.Keys    // nil unless open
-	queued  bool          // in the line
-	busy    bool          // having a turn
-	idle    chan struct{} // closed when the turn ends; nil unless busy
-	tries   int           // turns that failed in a row
-	retry   time.Time     // not before
-	trouble string
-}
-
 // NewPump makes a pump for the compartments, all of them shut. It reads the cells' cursors, so that what they have already
-// is not delivered again.
+// is not delivered again, and comes before the journal's first Append, so that no number is given twice.
 func NewPump(cfg PumpConfig, compartments []querschott.Compartment) (*Pump, error) {
 	if cfg.Workers == 0 {
 		cfg.Workers = 4
 	}
-	p := &Pump{cfg: cfg, chambers: map[querschott.Compartment]*chamber{}, line: make(chan *chamber, len(compartments))}
+	p := &Pump{
+		cfg: cfg, chambers: map[querschott.Compartment]*chamber{},
+		line: make(chan *chamber, len(compartments)), relief: make(chan struct{}, 1),
+	}
 	for _, c := range compartments {
-		if err := p.catchUp(c); err != nil {
-			// A damaged cell floods its own compartment only.
-			cfg.Log.Error("couldn't read how far a cell has come; nothing is delivered there", "compartment", c.String(), "err", err)
-			continue
+		ch := &chamber{c: c, unread: map[uint64]struct{}{}}
+		if _, err := p.catchUp(c); err != nil {
+			// A damaged cell floods its own compartment only: its turns try again.
+			cfg.Log.Error("couldn't read how far a cell has come", "compartment", c.String(), "err", err)
+			ch.unsure = true
 		}
-		p.chambers[c] = &chamber{c: c}
+		p.chambers[c] = ch
 	}
 	cfg.Journal.Notify(p.wake)
 	return p, nil
 }
 
-func (p *Pump) catchUp(c querschott.Compartment) error {
+// catchUp forgets what a cell has already, and returns how many messages that were.
+func (p *Pump) catchUp(c querschott.Compartment) (int, error) {
 	store, err := p.cfg.Cell(c.Insurer)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	value, err := store.Get(cursorKey(c, p.cfg.Journal.ID()))
 	if errors.Is(err, cell.ErrNotFound) {
-		return nil
+		return 0, nil
 	}
 	if err != nil {
-		return err
+		return 0, fmt.Errorf("couldn't read the cursor of %s: %w", c, err)
 	}
 	if len(value) != 8 {
-		return fmt.Errorf("the cursor of %s has %d bytes", c, len(value))
+		return 0, fmt.Errorf("the cursor of %s has %d bytes", c, len(value))
 	}
-	p.cfg.Journal.skip(c, binary.BigEndian.Uint64(value))
-	return nil
+	seq := binary.BigEndian.Uint64(value)
+	p.cfg.Journal.raise(seq)
+	return p.cfg.Journal.delivered(c, seq), nil
 }
 
 // cursorKey is where a cell keeps the sequence number of the last entry that it has taken from a journal.
@@ -152,9 +141,11 @@ func Delivered(store cell.Store, c querschott.Compartment, b Binding) (bool, err
 	return err == nil, err
 }
 
-// Obey follows a door. When it returns for a door that does not deliver, no message of the compartment is on its way any
+// Obey follows a door. When it returns nil for a door that does not deliver, no message of the compartment is on its way any
 // more and its private keys are forgotten; for one that delivers, they are in memory. Orders may arrive in any sequence:
 // an older epoch than the last one obeyed is ignored.
+//
+// An error about a door that delivers says that the keys could not be unlocked; unlocking is tried again.
 func (p *Pump) Obey(ctx context.Context, c querschott.Compartment, epoch uint64, s querschott.DoorState) error {
 	ch := p.chambers[c]
 	if ch == nil || !c.Service.ByMail() {
@@ -163,16 +154,11 @@ func (p *Pump) Obey(ctx context.Context, c querschott.Compartment, epoch uint64,
 	if !s.Delivers() {
 		return ch.shut(ctx, epoch)
 	}
-	keys, err := p.cfg.Unlock(c)
-	if err != nil {
-		ch.setTrouble("its private keys cannot be unlocked")
-		return fmt.Errorf("couldn't unlock %s: %w", c, err)
-	}
-	p.admit(ch, epoch, keys[c])
-	return nil
+	return p.OpenAll(map[querschott.Compartment]uint64{c: epoch})
 }
 
-// OpenAll opens many doors with one unlocking of the keyring.
+// OpenAll opens many doors with one unlocking of the keyring. Compartments whose keys are missing are named in the error
+// and tried again; they do not keep the others shut.
 func (p *Pump) OpenAll(epochs map[querschott.Compartment]uint64) error {
 	var list []querschott.Compartment
 	for c := range epochs {
@@ -181,147 +167,89 @@ func (p *Pump) OpenAll(epochs map[querschott.Compartment]uint64) error {
 		}
 	}
 	keys, err := p.cfg.Unlock(list...)
-	if err != nil {
-		return fmt.Errorf("couldn't unlock the open compartments: %w", err)
-	}
 	for _, c := range list {
-		p.admit(p.chambers[c], epochs[c], keys[c])
+		p.chambers[c].admit(epochs[c], keys[c])
+		p.wake(c)
+	}
+	if err != nil {
+		return fmt.Errorf("couldn't unlock every compartment that is open: %w", err)
 	}
 	return nil
 }
 
-// admit gives a chamber its keys, unless its door has moved on meanwhile.
-func (p *Pump) admit(ch *chamber, epoch uint64, keys *seal.Keys) {
-	ch.mu.Lock()
-	if epoch < ch.epoch {
-		ch.mu.Unlock()
-		keys.Forget()
-		return
-	}
-	if old := ch.keys; old != nil {
-		defer old.Forget()
-	}
-	ch.epoch, ch.open, ch.keys, ch.tries, ch.retry, ch.trouble = epoch, true, keys, 0, time.Time{}, ""
-	ch.mu.Unlock()
-	p.wake(ch.c)
-}
-
-// shut stops a chamber at the next record and forgets its keys.
-func (ch *chamber) shut(ctx context.Context, epoch uint64) error {
-	ch.mu.Lock()
-	if epoch < ch.epoch {
-		ch.mu.Unlock()
-		return nil
-	}
-	ch.epoch, ch.open = epoch, false
-	idle, keys := ch.idle, ch.keys
-	ch.keys = nil
-	ch.mu.Unlock()
-	if keys != nil {
-		defer keys.Forget()
-	}
-	if idle == nil {
-		return nil
-	}
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("a delivery to %s is still under way: %w", ch.c, ctx.Err())
-	}
-}
-
-// running reports whether a turn that began with these keys may go on.
-func (ch *chamber) running(keys *seal.Keys) bool {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	return ch.open && ch.keys == keys
-}
-
-func (ch *chamber) setTrouble(text string) {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	ch.trouble = text
-}
-
-// wake puts a chamber into the line if there is something to do.
+// wake puts a chamber into the line if it may have a turn.
 func (p *Pump) wake(c querschott.Compartment) {
-	ch := p.chambers[c]
-	if ch == nil {
-		return
+	if ch := p.chambers[c]; ch != nil && ch.ready() {
+		p.line <- ch // has room for all
 	}
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	if !ch.open || ch.queued || ch.busy || p.cfg.Now().Before(ch.retry) {
-		return
-	}
-	ch.queued = true
-	p.line <- ch
 }
 
-// Run delivers until the context ends.
+// Run delivers until the context ends. It is called once.
 func (p *Pump) Run(ctx context.Context) error {
-	var g errgroup.Group
-	for range p.cfg.Workers {
-		g.Go(func() error {
-			for {
-				select {
-				case <-ctx.Done():
-					return nil
-				case ch := <-p.line:
-					p.serve(ctx, ch)
-				}
-			}
-		})
-	}
-	err := g.Wait()
-	for _, ch := range p.chambers {
-		ch.mu.Lock()
-		keys := ch.keys
-		ch.keys, ch.open = nil, false
-		ch.mu.Unlock()
-		if keys != nil {
-			keys.Forget()
+	var workers errgroup.Group
+	begin := func() { workers.Go(func() error { p.work(ctx); return nil }) }
+	workers.Go(func() error {
+		for range p.cfg.Workers {
+			begin()
 		}
+		for {
+			select {
+			case <-p.relief:
+				begin()
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	})
+	err := workers.Wait()
+	for _, ch := range p.chambers {
+		ch.empty()
 	}
 	return err
 }
 
+// work gives turns until the context ends, or until another worker has taken over during a long one.
+func (p *Pump) work(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case ch := <-p.line:
+			replaced := make(chan struct{})
+			long := time.AfterFunc(longTurn, func() {
+				defer close(replaced)
+				select {
+				case p.relief <- struct{}{}:
+				case <-ctx.Done():
+				}
+			})
+			p.serve(ctx, ch)
+			if !long.Stop() {
+				<-replaced
+				return
+			}
+		}
+	}
+}
+
 // serve gives a chamber its turn.
 func (p *Pump) serve(ctx context.Context, ch *chamber) {
-	ch.mu.Lock()
-	ch.queued = false
-	keys := ch.keys
-	if !ch.open || keys == nil {
-		ch.mu.Unlock()
+	turn, stop := context.WithCancel(ctx)
+	defer stop()
+	keys, epoch, tries, ok := ch.begin(stop)
+	if !ok {
 		return
 	}
-	ch.busy, ch.idle = true, make(chan struct{})
-	size := turnMessages
-	if ch.tries > 0 {
-		size = 1 // find out which message it is
+	err := p.turn(turn, ch, keys, epoch, tries)
+	if errors.Is(err, seal.ErrNoKeyVersion) { // the keys were rotated after they were unlocked
+		ch.adopt(epoch, keys, nil)
 	}
-	ch.mu.Unlock()
-
-	err := p.turn(ctx, ch, keys, size)
-
-	ch.mu.Lock()
-	ch.busy = false
-	close(ch.idle)
-	ch.idle = nil
-	switch {
-	case err == nil || errors.Is(err, errStopped) || ctx.Err() != nil:
-		ch.tries, ch.trouble, ch.retry = 0, "", time.Time{}
-	default:
-		wait := min(firstRetry<<min(ch.tries, 20), lastRetry)
-		if ch.tries == 0 {
-			p.cfg.Log.Error("couldn't deliver; it is tried again", "compartment", ch.c.String(), "err", err)
-		}
-		ch.tries++
-		ch.trouble, ch.retry = "the cell, the keys or the ledger failed; see the log", p.cfg.Now().Add(wait)
-		time.AfterFunc(wait, func() { p.wake(ch.c) })
+	if errors.Is(err, errStopped) || ctx.Err() != nil {
+		err = nil
 	}
-	ch.mu.Unlock()
+	if ch.end(epoch, err, p.cfg.Now(), func() { p.wake(ch.c) }) {
+		p.cfg.Log.Error("couldn't deliver; it is tried again", "compartment", ch.c.String(), "err", err)
+	}
 	if p.cfg.Journal.Waiting(ch.c) > 0 {
 		p.wake(ch.c)
 	}

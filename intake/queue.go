@@ -4,18 +4,21 @@ import "github.com/querschott/querschott"
 
 // ref is one entry that waits in the journal.
 type ref struct {
-	seq      uint64
 	seg      *segment
-	off      int64
+	seq      uint64
+	received int64 // Unix microseconds
+	off      uint32
 	bodyLen  uint32
-	received int64
 }
+
+func (e *entry) ref(s *segment) ref { return ref{s, e.seq, e.received, e.off, e.bodyLen} }
 
 // queue is the entries of one compartment that wait, oldest first.
 type queue struct {
 	refs  []ref
 	head  int
 	bytes int64
+	told  bool // among those whose listeners will hear of the flight at hand
 }
 
 func (q *queue) len() int { return len(q.refs) - q.head }

@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -18,38 +19,50 @@ type Message struct {
 	Binding Binding
 }
 
-// files returns a segment's files as they are at this moment; mend may add some.
-func (j *Journal) files(s *segment) []disk.File {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return append([]disk.File(nil), s.files...)
-}
-
-// readWhole reads a record from the first copy that has it undamaged, and mends the copies before it.
-func (j *Journal) readWhole(r ref) (header, []byte, error) {
-	files := j.files(r.seg)
+// readWhole reads a record from the first copy that has it undamaged, and mends the copies before it. errDamaged says that
+// no copy has it; any other error that a copy could not be read, so that nobody knows.
+func (j *Journal) readWhole(s *segment, off int64, bodyLen uint32, is func(*header) bool) (header, []byte, error) {
+	files := s.files()
 	var bad []int
+	var unknown error
 	for i, f := range files {
 		if f == nil {
 			continue
 		}
-		h, raw, err := readRecord(f, r.seg.head, r.off, r.bodyLen)
-		if err != nil {
+		h, raw, err := readRecord(f, s.head, off, bodyLen)
+		if err == nil && !is(&h) {
+			err = errDamaged
+		}
+		switch {
+		case err == nil:
+			for _, b := range bad {
+				j.mendRecord(s, b, off, raw)
+			}
+			return h, raw[headerSize:], nil
+		case errors.Is(err, errDamaged):
 			bad = append(bad, i)
-			continue
+		default:
+			j.complain(i, err)
+			unknown = errors.Join(unknown, err)
 		}
-		for _, b := range bad {
-			j.mendRecord(files[b], b, r, raw)
-		}
-		return h, raw[headerSize:], nil
+	}
+	if unknown != nil {
+		return header{}, nil, unknown
 	}
 	return header{}, nil, errDamaged
 }
 
-func (j *Journal) mendRecord(f disk.File, copyNumber int, r ref, raw []byte) {
-	err := writeSync(f, raw, r.off)
-	j.cfg.Log.Error("a journal record was damaged in one copy", "dir", j.cfg.Copies[copyNumber].Dir,
-		"segment", segmentName(r.seg.head.number), "offset", r.off, "mended", err == nil, "err", err)
+// complain says once that a copy cannot be read; the others serve.
+func (j *Journal) complain(i int, err error) {
+	if !j.silent[i].Swap(true) {
+		j.cfg.Log.Error("ALARM: a copy of the journal cannot be read; the others are used", "dir", j.cfg.Copies[i].Dir, "err", err)
+	}
+}
+
+func (j *Journal) mendRecord(s *segment, i int, off int64, raw []byte) {
+	err := writeSync(s.files()[i], raw, off)
+	j.cfg.Log.Error("a journal record was damaged in one copy", "dir", j.cfg.Copies[i].Dir,
+		"segment", segmentName(s.head.number), "offset", off, "mended", err == nil, "err", err)
 	if err == nil {
 		j.mu.Lock()
 		j.stats.Mended++
@@ -57,52 +70,120 @@ func (j *Journal) mendRecord(f disk.File, copyNumber int, r ref, raw []byte) {
 	}
 }
 
+// readEntry reads an entry. If it is not where it should be, because an index was wrong, it is looked for.
+func (j *Journal) readEntry(r ref) (header, []byte, error) {
+	is := func(h *header) bool { return h.kind == kindEntry && h.seq == r.seq }
+	h, body, err := j.readWhole(r.seg, int64(r.off), r.bodyLen, is)
+	if !errors.Is(err, errDamaged) {
+		return h, body, err
+	}
+	for _, e := range r.seg.search() {
+		if e.seq == r.seq {
+			return j.readWhole(r.seg, int64(e.off), e.bodyLen, is)
+		}
+	}
+	return h, nil, err
+}
+
+// search lists the entries that any copy has whole by reading all of it, once. Only damage makes it necessary.
+func (s *segment) search() []entry {
+	s.searched.Do(func() {
+		for _, f := range s.files() {
+			if f == nil {
+				continue
+			}
+			if entries, _, err := scan(f, s.head); err == nil {
+				s.whole = append(s.whole, entries...)
+			}
+		}
+	})
+	return s.whole
+}
+
+// reader takes entries of one compartment out of the journal, with the encapsulated keys of their contexts at hand.
+type reader struct {
+	j    *Journal
+	c    querschott.Compartment
+	keys *seal.Keys
+	encs map[[16]byte][]byte
+}
+
+func newReader(j *Journal, c querschott.Compartment, keys *seal.Keys) *reader {
+	return &reader{j, c, keys, map[[16]byte][]byte{}}
+}
+
+// unsealed is an error of the keys about a record that the journal has whole. It carries the version of the keys that the
+// record names.
+type unsealed struct {
+	version uint32
+	err     error
+}
+
+func (e *unsealed) Error() string { return e.err.Error() }
+func (e *unsealed) Unwrap() error { return e.err }
+
 // open reads an entry and unseals it.
-func (j *Journal) open(r ref, c querschott.Compartment, keys *seal.Keys) (Message, error) {
-	h, body, err := j.readWhole(r)
+func (rd *reader) open(r ref) (m Message, version uint32, err error) {
+	h, body, err := rd.j.readEntry(r)
 	if err != nil {
-		return Message{}, err
+		return m, 0, err
 	}
-	enc, err := j.encapsulation(r.seg, h)
+	version = binary.BigEndian.Uint32(h.context[:])
+	enc, err := rd.encapsulation(r.seg, h)
 	if err != nil {
-		return Message{}, err
+		return m, version, err
 	}
-	plain, err := keys.Open(nil, enc, h.context, h.counter, h.aad(), body)
+	plain, err := rd.keys.Open(nil, enc, h.context, h.counter, h.aad(nil), body)
 	if err != nil {
-		return Message{}, fmt.Errorf("couldn't unseal entry %d of %s: %w", r.seq, c, err)
+		return m, version, &unsealed{version, fmt.Errorf("couldn't unseal entry %d of %s: %w", r.seq, rd.c, err)}
 	}
 	a, err := parsePlain(plain)
 	if err != nil {
-		return Message{}, errors.Join(errDamaged, err)
+		return m, version, errors.Join(errDamaged, err)
 	}
 	if BindingOf(a.Sender, a.MessageID) != h.binding {
-		return Message{}, fmt.Errorf("%w: entry %d is bound to another message", errDamaged, r.seq)
+		return m, version, fmt.Errorf("%w: entry %d is bound to another message", errDamaged, r.seq)
 	}
-	a.Compartment, a.Received = c, fromMicro(h.received)
-	return Message{Arrival: a, Seq: h.seq, Binding: h.binding}, nil
+	a.Compartment, a.Received = rd.c, fromMicro(h.received)
+	return Message{Arrival: a, Seq: h.seq, Binding: h.binding}, version, nil
 }
 
 // encapsulation finds an entry's context record, or its twin.
-func (j *Journal) encapsulation(s *segment, h header) ([]byte, error) {
-	at := ref{seg: s, off: int64(h.contextOff), bodyLen: seal.EncSize}
-	c, enc, err := j.readWhole(at)
-	if err == nil && c.kind == kindContext && c.context == h.context {
+func (rd *reader) encapsulation(s *segment, h header) ([]byte, error) {
+	if enc, ok := rd.encs[h.context]; ok {
 		return enc, nil
 	}
-	for _, f := range j.files(s) {
+	is := func(c *header) bool { return c.kind == kindContext && c.context == h.context }
+	_, enc, err := rd.j.readWhole(s, int64(h.contextOff), seal.EncSize, is)
+	if errors.Is(err, errDamaged) {
+		enc, err = s.twin(h.context)
+	}
+	if err == nil {
+		rd.encs[h.context] = enc
+	}
+	return enc, err
+}
+
+// twin looks through the whole segment for the other record of a context, once.
+func (s *segment) twin(id [16]byte) ([]byte, error) {
+	if enc, ok := s.twins.Load(id); ok {
+		return enc.([]byte), nil
+	}
+	for _, f := range s.files() {
 		if f == nil {
 			continue
 		}
-		if enc := findContext(f, s.head, h.context); enc != nil {
+		if enc := findContext(f, s.head, id); enc != nil {
+			s.twins.Store(id, enc)
 			return enc, nil
 		}
 	}
 	return nil, errDamaged
 }
 
-// findContext looks through a whole segment; only damage makes it necessary.
+// findContext returns a context's encapsulated key, nil if the copy does not have it.
 func findContext(f disk.File, head segmentHead, id [16]byte) (enc []byte) {
-	_, err := walk(f, head, func(h header, _ int64, body []byte) {
+	err := walk(f, head, func(h header, _ int64, body []byte) {
 		if h.kind == kindContext && h.context == id && len(body) == seal.EncSize {
 			enc = slices.Clone(body)
 		}
@@ -113,16 +194,24 @@ func findContext(f disk.File, head segmentHead, id [16]byte) (enc []byte) {
 	return enc
 }
 
-// peek returns up to n entries that wait, oldest first, of at most size bytes together but at least one.
-func (j *Journal) peek(c querschott.Compartment, n int, size int64) []ref {
+// peek returns up to n entries that wait, oldest first, of at most size bytes together but at least one. It leaves out
+// those up to the sequence number after.
+func (j *Journal) peek(c querschott.Compartment, after uint64, n int, size int64) []ref {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	q := j.queues[c]
 	if q == nil {
 		return nil
 	}
+	waiting := q.refs[q.head:]
+	from, _ := slices.BinarySearchFunc(waiting, after+1, func(r ref, seq uint64) int {
+		if r.seq < seq {
+			return -1
+		}
+		return 1
+	})
 	var list []ref
-	for _, r := range q.refs[q.head:] {
+	for _, r := range waiting[from:] {
 		if len(list) > 0 && (len(list) == n || size < int64(r.bodyLen)) {
 			break
 		}
@@ -132,12 +221,12 @@ func (j *Journal) peek(c querschott.Compartment, n int, size int64) []ref {
 	return list
 }
 
-// delivered forgets the n oldest entries of a compartment.
-func (j *Journal) delivered(c querschott.Compartment, n int) {
+// delivered forgets the entries of a compartment up to and including a sequence number, and returns how many they were:
+// the cell has them.
+func (j *Journal) delivered(c querschott.Compartment, upTo uint64) (n int) {
 	j.mu.Lock()
-	q := j.queues[c]
 	trim := false
-	for range n {
+	for q := j.queues[c]; q != nil && q.len() > 0 && q.refs[q.head].seq <= upTo; n++ {
 		s := q.pop().seg
 		s.waiting--
 		trim = trim || s.waiting == 0 && !s.open
@@ -146,48 +235,46 @@ func (j *Journal) delivered(c querschott.Compartment, n int) {
 	if trim {
 		j.trim()
 	}
-}
-
-// skip forgets the entries up to and including a sequence number: the cell has them.
-func (j *Journal) skip(c querschott.Compartment, upTo uint64) int {
-	j.mu.Lock()
-	n := 0
-	if q := j.queues[c]; q != nil {
-		for _, r := range q.refs[q.head:] {
-			if r.seq > upTo {
-				break
-			}
-			n++
-		}
-	}
-	j.mu.Unlock()
-	if n > 0 {
-		j.delivered(c, n)
-	}
 	return n
 }
 
-// quarantine puts the bytes of a record that no copy has whole aside, as every copy has them.
+// quarantine puts the bytes of a record that no copy has whole aside.
 func (j *Journal) quarantine(c querschott.Compartment, r ref) error {
+	name := fmt.Sprintf("%s-%s-%d", c.Insurer, c.Service, r.seq)
+	if err := j.putAside(r.seg, name, int64(r.off), headerSize+int(r.bodyLen)); err != nil {
+		return fmt.Errorf("couldn't put a damaged message aside: %w", err)
+	}
+	return nil
+}
+
+// putAside writes n bytes of a segment into the quarantine, as every copy has them. What cannot be read is left out.
+func (j *Journal) putAside(s *segment, name string, off int64, n int) error {
 	q := j.cfg.Quarantine
 	if err := q.FS.MkdirAll(q.Dir); err != nil {
 		return err
 	}
-	for i, f := range j.files(r.seg) {
+	for i, f := range s.files() {
 		if f == nil {
 			continue
 		}
-		raw := make([]byte, headerSize+int(r.bodyLen))
-		n, readErr := f.ReadAt(raw, r.off)
-		name := filepath.Join(q.Dir, fmt.Sprintf("%s-%s-%d.copy%d", c.Insurer, c.Service, r.seq, i))
-		if err := disk.WriteFile(q.FS, name, raw[:n]); err != nil {
-			return errors.Join(err, readErr)
+		raw := make([]byte, n)
+		k, _ := f.ReadAt(raw, off) // it cannot get worse
+		if err := disk.WriteFile(q.FS, filepath.Join(q.Dir, fmt.Sprintf("%s.copy%d", name, i)), raw[:k]); err != nil {
+			return err
 		}
 	}
-	j.mu.Lock()
-	j.stats.Quarantined++
-	j.mu.Unlock()
-	j.cfg.Log.Error("ALARM: an accepted message is damaged in every copy of the journal; its bytes were put aside",
-		"compartment", c.String(), "seq", r.seq, "dir", q.Dir, "fix", "restore the journal's segment from a backup or ask the sender for the message")
 	return nil
+}
+
+// countDamaged counts and shows what was put aside, once that is settled.
+func (j *Journal) countDamaged(c querschott.Compartment, seqs []uint64) {
+	if len(seqs) == 0 {
+		return
+	}
+	j.mu.Lock()
+	j.stats.Quarantined += uint64(len(seqs))
+	j.mu.Unlock()
+	j.cfg.Log.Error("ALARM: accepted messages are damaged in every copy of the journal; their bytes were put aside",
+		"compartment", c.String(), "messages", len(seqs), "first", seqs[0], "dir", j.cfg.Quarantine.Dir,
+		"fix", "restore the journal's segment from a backup or ask the sender for the message")
 }

@@ -61,6 +61,7 @@ type header struct {
 	contextOff uint32 // where in the segment the context record stands
 	context    [16]byte
 	binding    Binding
+	settled    uint32 // everything before this offset was durable on every copy when the record was written
 }
 
 func (h *header) put(b []byte, s segmentHead) {
@@ -78,6 +79,7 @@ func (h *header) put(b []byte, s segmentHead) {
 	be.PutUint32(b[44:], h.contextOff)
 	copy(b[48:], h.context[:])
 	copy(b[64:], h.binding[:])
+	be.PutUint32(b[96:], h.settled)
 	be.PutUint32(b[4:], headerCRC(b, s))
 }
 
@@ -107,23 +109,15 @@ func parseHeader(b []byte, s segmentHead) (h header, err error) {
 	h = header{
 		bodyLen: be.Uint32(b[8:]), bodyCRC: be.Uint32(b[12:]), seq: be.Uint64(b[16:]), received: int64(be.Uint64(b[24:])),
 		ik: be.Uint32(b[32:]), service: b[36], kind: kind(b[37]), counter: be.Uint32(b[40:]), contextOff: be.Uint32(b[44:]),
+		settled: be.Uint32(b[96:]),
 	}
 	copy(h.context[:], b[48:64])
 	copy(h.binding[:], b[64:96])
 	return h, nil
 }
 
-func (h *header) compartment() (querschott.Compartment, error) {
-	s, err := querschott.ServiceFromCode(h.service)
-	if err != nil {
-		return querschott.Compartment{}, err
-	}
-	return querschott.Compartment{Insurer: querschott.IKFromNumber(h.ik), Service: s}, nil
-}
-
-// aad is what an entry's ciphertext is bound to, besides its key and counter.
-func (h *header) aad() []byte {
-	b := make([]byte, 0, 64)
+// aad appends what an entry's ciphertext is bound to besides its key and counter.
+func (h *header) aad(b []byte) []byte {
 	b = append(b, "querschott/intake/v1"...)
 	b = binary.BigEndian.AppendUint32(b, h.ik)
 	b = append(b, h.service)
@@ -132,9 +126,14 @@ func (h *header) aad() []byte {
 	return append(b, h.binding[:]...)
 }
 
-// size is what a record with a body of n bytes takes in a segment.
+// recordSize is what a record with a body of n bytes takes in a segment.
 func recordSize(n int) int64 {
 	return (int64(headerSize+n) + align - 1) / align * align
+}
+
+// plainSize is the length of what appendPlain appends, without the lengths of its fields.
+func (a *Arrival) plainSize() int {
+	return len(a.Sender) + len(a.Recipient) + len(a.MessageID) + len(a.Body)
 }
 
 // appendPlain is the plaintext of an entry.
@@ -173,9 +172,43 @@ type segmentHead struct {
 const (
 	seqBits    = 24
 	maxEntries = 1<<seqBits - 1
+	maxNumber  = 1<<(64-seqBits) - 1 // of a segment
 )
 
 func (s segmentHead) firstSeq() uint64 { return s.number<<seqBits + 1 }
+
+func segmentOf(seq uint64) (number uint64) { return seq >> seqBits }
+
+// entry is what is kept of an entry while it waits, and what an index holds of it.
+type entry struct {
+	seq      uint64
+	received int64 // Unix microseconds
+	off      uint32
+	bodyLen  uint32
+	ik       uint32
+	service  byte
+}
+
+func (h *header) entry(off int64) entry {
+	return entry{h.seq, h.received, uint32(off), h.bodyLen, h.ik, h.service}
+}
+
+// end is the offset behind the entry.
+func (e *entry) end() int64 { return int64(e.off) + recordSize(int(e.bodyLen)) }
+
+// plausible reports whether the entry can stand in the segment: a file from which it came may have been made by anybody.
+func (e *entry) plausible(s segmentHead) bool {
+	return e.off >= dataStart && e.off%align == 0 && e.end() <= s.size &&
+		segmentOf(e.seq) == s.number && e.seq >= s.firstSeq()
+}
+
+func (e *entry) compartment() (querschott.Compartment, error) {
+	s, err := querschott.ServiceFromCode(e.service)
+	if err != nil {
+		return querschott.Compartment{}, err
+	}
+	return querschott.Compartment{Insurer: querschott.IKFromNumber(e.ik), Service: s}, nil
+}
 
 func (s *segmentHead) put(b []byte) {
 	clear(b[:segHeader])
@@ -196,6 +229,9 @@ func parseSegmentHead(b []byte) (s segmentHead, err error) {
 	s.size = int64(binary.BigEndian.Uint64(b[32:]))
 	if s.size < dataStart || s.size > maxSegment {
 		return s, fmt.Errorf("its header gives it %d bytes", s.size)
+	}
+	if s.number == 0 || s.number > maxNumber {
+		return s, fmt.Errorf("its header gives it the number %d", s.number)
 	}
 	return s, nil
 }
