@@ -159,15 +159,22 @@ func (n *Node) openLedger(context.Context) error {
 	for _, in := range n.insurers {
 		names = append(names, ledgerSecret(in.IK, year))
 	}
-	secrets, err := n.keyring.Secrets(ed25519.SeedSize, names...) // the others are only made here, all at once
+	secrets, err := n.keyring.Secrets(ed25519.SeedSize, names...)
 	if err != nil {
 		return err
 	}
-	seed := secrets[0]
+	known := map[string][]byte{} // the ledger asks for each once and keeps it
+	for i, name := range names {
+		known[name] = secrets[i]
+	}
 	n.ledger, err = ledger.Open(ledger.Config{
-		FS: disk.OS{}, Dir: n.path("ledger"), Domain: n.cfg.Domain, Seed: seed, Now: n.opt.Now,
+		FS: disk.OS{}, Dir: n.path("ledger"), Domain: n.cfg.Domain, Seed: secrets[0], Now: n.opt.Now,
 		Secret: func(in querschott.IK, year int) ([]byte, error) {
-			return n.keyring.Secret(ledgerSecret(in, year), 32)
+			name := ledgerSecret(in, year)
+			if secret, ok := known[name]; ok {
+				return secret, nil
+			}
+			return n.keyring.Secret(name, 32) // of a year that has begun since
 		},
 	})
 	return err
