@@ -224,7 +224,7 @@ func (a *app) doorApprove() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			signer, _, err := operatorKey(key)
+			signer, who, err := operatorKey(key)
 			if err != nil {
 				return err
 			}
@@ -248,7 +248,11 @@ func (a *app) doorApprove() *cobra.Command {
 				return querschott.Refuse(querschott.CodeNotFound, "not every proposal named is waiting; see 'querschott door pending'")
 			}
 			return a.moveAll(cmd, list, func(x querschott.Compartment) (node.Moved, error) {
-				return c.Approve(cmd.Context(), byCompartment[x], known, signer)
+				p := byCompartment[x]
+				if p.Actor == who {
+					return node.Moved{}, querschott.Refuse(querschott.CodeForbidden, "you have proposed it; a different operator must approve it")
+				}
+				return c.Approve(cmd.Context(), p, known, signer)
 			})
 		},
 	}
