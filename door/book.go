@@ -87,7 +87,7 @@ func Open(cfg Config) (*Book, error) {
 		return nil, err
 	}
 	if cfg.Machine != nil && r.name(cfg.Machine) != MachineActor {
-		return nil, fmt.Errorf("the platform's own orders are signed with the key %s, which is not the one that verifies them", cfg.Machine.Name())
+		return nil, fmt.Errorf("the platform signs with the key %s, which is not the one that verifies its orders", cfg.Machine.Name())
 	}
 	if err := cfg.FS.MkdirAll(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("couldn't make the directory of the doors: %w", err)

@@ -3,6 +3,7 @@ package door_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
@@ -221,5 +222,78 @@ func TestUnrecordedOpening(t *testing.T) {
 	h.writeFile(file, h.signed(o, "anna", "bob"))
 	if got := h.open().State(eau); got != querschott.Closed {
 		t.Errorf("overtaken by a closing: the door is %s", got)
+	}
+	o.From, o.To, o.Inverse = querschott.Open, querschott.Hold, querschott.Open
+	h.writeFile(file, h.signed(o, "anna"))
+	if got := h.open().State(eau); got != querschott.Closed {
+		t.Errorf("a hold of the closing's epoch: the door is %s", got)
+	}
+}
+
+// TestOpeningFailsOnDisk has the disk fail when the opening's file is already in its place. Who approved is told that the door
+// stays on hold, so it is on hold after a restart too.
+func TestOpeningFailsOnDisk(t *testing.T) {
+	h := newHouse(t)
+	b := h.open()
+	h.narrow(b, "carol", eau, querschott.Closed)
+	h.narrow(b, "carol", eau, querschott.Hold)
+	out, err := b.Set(t.Context(), request(eau, querschott.Open), keys()["anna"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var failed atomic.Bool
+	h.fs.(*crashdisk.Disk).Fail(func(op, _ string) error {
+		if op == "syncdir" && !failed.Swap(true) {
+			return errPower
+		}
+		return nil
+	})
+	if _, err := b.Approve(t.Context(), out.Proposal.ID, keys()["bob"]); !errors.Is(err, errPower) || b.State(eau) != querschott.Hold {
+		t.Errorf("got %v and a door that is %s", err, b.State(eau))
+	}
+	if got := h.open().State(eau); got != querschott.Hold {
+		t.Errorf("after a restart the door is %s", got)
+	}
+	if _, err := b.Approve(t.Context(), out.Proposal.ID, keys()["bob"]); err != nil || b.State(eau) != querschott.Open {
+		t.Errorf("the second try: %v and a door that is %s", err, b.State(eau))
+	}
+	if got := h.open().State(eau); got != querschott.Open {
+		t.Errorf("after another restart the door is %s", got)
+	}
+	if _, err := h.fs.Open("doors/109500969-eau.proposal"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the proposal's file is still there: %v", err)
+	}
+	h.ledger.check(t)
+}
+
+// TestRestartRecords restarts while the ledger lacks a closing, also one that has defeated a recorded opening of the same epoch.
+func TestRestartRecords(t *testing.T) {
+	for _, overtakes := range []bool{false, true} {
+		h := newHouse(t)
+		b := h.open()
+		if overtakes {
+			o, err := b.Draft(request(eau, querschott.Open), "anna")
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Approver = "bob"
+			if err := h.ledger.Record(t.Context(), o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.ledger.fail = func(door.Order) (bool, error) { return false, errPower }
+		out, err := b.Set(t.Context(), request(eau, querschott.Closed), keys()["carol"])
+		if out.Order == nil || err == nil {
+			t.Fatalf("got %+v, %v", out, err)
+		}
+		h.ledger.fail = nil
+		b = h.open()
+		if o, _ := b.Current(eau); o != *out.Order {
+			t.Errorf("after a restart: %+v, want %+v", o, *out.Order)
+		}
+		h.narrow(b, "carol", eau, querschott.Hold)
+		if l := h.ledger.of(eau); len(l) < 2 || l[len(l)-2] != *out.Order {
+			t.Errorf("the ledger has %+v", l)
+		}
 	}
 }

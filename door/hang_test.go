@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
 	"github.com/querschott/querschott/internal/disk"
+	"github.com/querschott/querschott/internal/disk/crashdisk"
 )
 
 // stuckDisk hangs when a file is created whose name contains stuck.
@@ -114,9 +116,7 @@ func TestLedgerAndDiskFail(t *testing.T) {
 			}
 			return true, nil
 		}
-		h.fs.(interface {
-			Fail(func(op, name string) error)
-		}).Fail(func(string, string) error {
+		h.fs.(*crashdisk.Disk).Fail(func(string, string) error {
 			if broken.Load() {
 				return errors.New("no disk")
 			}
@@ -176,6 +176,13 @@ func TestOpeningOvertaken(t *testing.T) {
 			opened <- err
 		}()
 		synctest.Wait()
+		var written atomic.Int32
+		h.fs.(*crashdisk.Disk).Fail(func(op, name string) error {
+			if op == "rename" && strings.Contains(name, ".order") {
+				written.Add(1)
+			}
+			return nil
+		})
 		closed := make(chan error)
 		go func() {
 			_, err := b.Set(t.Context(), request(eau, querschott.Closed), keys()["carol"])
@@ -191,6 +198,9 @@ func TestOpeningOvertaken(t *testing.T) {
 		}
 		if err := <-closed; err != nil {
 			t.Error(err)
+		}
+		if n := written.Load(); n != 1 {
+			t.Errorf("%d order files were written, want the closing's only", n)
 		}
 		if l := h.ledger.of(eau); len(l) != 2 || l[1].To != querschott.Closed || l[1].Epoch != 1 {
 			t.Errorf("the ledger has %+v, want the closing last", l)
@@ -330,6 +340,76 @@ func TestSubscribersAreNotWaitedFor(t *testing.T) {
 	})
 }
 
+// TestLateToEnforce has a hold overtake a closing that is in force and has told nobody yet: enforcers and subscribers hear of the
+// hold only, and whoever closed is told so.
+func TestLateToEnforce(t *testing.T) {
+	h := newHouse(t)
+	var b *door.Book
+	clock, overtaken := h.now, false
+	h.now = func() time.Time {
+		if b != nil && b.State(eau) == querschott.Closed && !overtaken {
+			overtaken = true
+			h.narrow(b, "bob", eau, querschott.Hold)
+		}
+		return clock()
+	}
+	b = h.open()
+	var told []uint64
+	b.Enforce("gate", func(_ context.Context, o door.Order) error { told = append(told, o.Epoch); return nil })
+	changes, cancel := b.Subscribe(10)
+	defer cancel()
+	out, err := b.Set(t.Context(), request(eau, querschott.Closed), keys()["anna"])
+	if out.Order == nil || err == nil || !strings.Contains(err.Error(), "a later order came into force") {
+		t.Errorf("got %+v, %v", out, err)
+	}
+	if diff := cmp.Diff([]uint64{2}, told); diff != "" {
+		t.Errorf("the enforcer was told of (-want +got):\n%s", diff)
+	}
+	if c := <-changes; c.Order.Epoch != 2 || len(changes) != 0 {
+		t.Errorf("the first change is %+v, %d follow", c, len(changes))
+	}
+}
+
+// TestClosedWhileCatchingUp closes a door while the ledger gets what it must have before an opening: the ledger never gets that
+// opening.
+func TestClosedWhileCatchingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		b := h.open()
+		h.ledger.fail = func(door.Order) (bool, error) { return false, errors.New("no ledger") }
+		if out, _ := b.Set(t.Context(), request(eau, querschott.Closed), keys()["anna"]); out.Order == nil {
+			t.Fatal("the door is not closed")
+		}
+		h.ledger.fail = nil
+		out, err := b.Set(t.Context(), request(eau, querschott.Open), keys()["anna"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		held := make(chan error, 1)
+		h.ledger.before = func(o door.Order) {
+			if o.Epoch == 1 {
+				go func() {
+					_, err := b.Set(context.WithoutCancel(t.Context()), request(eau, querschott.Hold), keys()["carol"])
+					held <- err
+				}()
+				synctest.Wait()
+			}
+		}
+		if _, err := b.Approve(t.Context(), out.Proposal.ID, keys()["bob"]); querschott.CodeOf(err) != querschott.CodeConflict {
+			t.Errorf("the opening ended with %v, want a conflict", err)
+		}
+		if err := <-held; err != nil {
+			t.Error(err)
+		}
+		for i, o := range h.ledger.of(eau) {
+			if want := []querschott.DoorState{querschott.Closed, querschott.Hold}; i >= len(want) || o.To != want[i] {
+				t.Errorf("the ledger's order %d is %+v", i, o)
+			}
+		}
+		h.ledger.check(t)
+	})
+}
+
 // TestEverybodyAtOnce moves two doors from many goroutines, for the race detector and the invariants that enforcers and the
 // ledger can see.
 func TestEverybodyAtOnce(t *testing.T) {
@@ -390,23 +470,76 @@ func TestEverybodyAtOnce(t *testing.T) {
 	}
 }
 
-// TestCloseTogether has everybody close the same door in the same moment: everybody is told that it is closed, also those
-// whose order was overtaken by a hold.
+// TestCloseTogether has everybody narrow the same door in the same moment. Who closes is told that it is closed, also if a hold
+// has overtaken the order; enforcers and subscribers hear of rising epochs only.
 func TestCloseTogether(t *testing.T) {
 	h := newHouse(t)
 	b := h.open()
-	for range 50 {
+	var told atomic.Uint64
+	b.Enforce("gate", func(_ context.Context, o door.Order) error {
+		if before := told.Swap(o.Epoch); before >= o.Epoch {
+			t.Errorf("an enforcer was told epoch %d after %d", o.Epoch, before)
+		}
+		return nil
+	})
+	changes, cancel := b.Subscribe(1000)
+	defer cancel()
+	for range 60 {
 		h.widen(b, request(eau, querschott.Open))
 		var all sync.WaitGroup
 		for i, who := range []string{"anna", "bob", "carol", "querschott"} {
 			all.Go(func() {
 				to := []querschott.DoorState{querschott.Closed, querschott.Hold}[i%2]
-				_, err := b.Set(t.Context(), request(eau, to), keys()[who])
-				if err != nil && !strings.Contains(err.Error(), "already "+to.String()) {
+				out, err := b.Set(t.Context(), request(eau, to), keys()[who])
+				fine := err == nil || out.Order != nil && strings.Contains(err.Error(), "a later order came into force")
+				if !fine && (to == querschott.Closed && !strings.Contains(err.Error(), "already closed") || querschott.CodeOf(err) != querschott.CodeConflict) {
 					t.Errorf("%s sets %s: %v", who, to, err)
 				}
 			})
 		}
 		all.Wait()
+	}
+	for last := uint64(0); len(changes) > 0; {
+		c := <-changes
+		if c.Order.Epoch <= last {
+			t.Errorf("epoch %d was published after %d", c.Order.Epoch, last)
+		}
+		last = c.Order.Epoch
+	}
+}
+
+// slowSigner is a signer during whose work something else happens.
+type slowSigner struct {
+	note.Signer
+	meanwhile func()
+}
+
+func (s slowSigner) Sign(msg []byte) ([]byte, error) {
+	s.meanwhile()
+	return s.Signer.Sign(msg)
+}
+
+// TestOvertaken moves the door between draft and signature.
+func TestOvertaken(t *testing.T) {
+	const open, hold, closed, readOnly = querschott.Open, querschott.Hold, querschott.Closed, querschott.ReadOnly
+	for _, c := range []struct {
+		to, meanwhile, want querschott.DoorState
+		served              bool
+	}{
+		{closed, hold, closed, true},
+		{closed, readOnly, closed, true},
+		{hold, readOnly, hold, true},
+		{hold, closed, closed, false},     // would take in mail that somebody has just stopped
+		{readOnly, closed, closed, false}, // would widen
+		{readOnly, hold, hold, false},     // would widen
+	} {
+		h := newHouse(t)
+		b := h.open()
+		h.widen(b, request(vsdm, open))
+		once := sync.OnceFunc(func() { h.narrow(b, "carol", vsdm, c.meanwhile) })
+		out, err := b.Set(t.Context(), request(vsdm, c.to), slowSigner{keys()["anna"], once})
+		if (err == nil) != c.served || err != nil && querschott.CodeOf(err) != querschott.CodeConflict || out.Proposal != nil || b.State(vsdm) != c.want {
+			t.Errorf("%s, meanwhile %s: got %+v, %v, the door is %s", c.to, c.meanwhile, out, err, b.State(vsdm))
+		}
 	}
 }

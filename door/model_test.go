@@ -97,7 +97,9 @@ func (m *model) withdraw(t *rapid.T) {
 		if err := m.b.Withdraw(context.Background(), p.ID, keys()["bob"]); err != nil {
 			t.Fatal(err)
 		}
-		raw, err := door.Cosign(p.Note, note.VerifierList(verifier("anna"), verifier("anna card"), verifier("bob"), verifier("carol"), verifier("querschott")), keys()["bob"])
+		raw, err := door.Cosign(p.Note, note.VerifierList(
+			verifier("anna"), verifier("anna card"), verifier("bob"), verifier("carol"), verifier("querschott"),
+		), keys()["bob"])
 		if err != nil {
 			t.Fatal(err)
 		}

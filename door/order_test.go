@@ -249,6 +249,29 @@ func TestSubmitRefuses(t *testing.T) {
 	}
 }
 
+// TestNarrowingKeepsTheEnd sends a narrowing of what two people have opened for an hour that would last longer.
+func TestNarrowingKeepsTheEnd(t *testing.T) {
+	h := newHouse(t)
+	b := h.open()
+	r := request(vsdm, querschott.Open)
+	r.Expires = h.now().Add(time.Hour)
+	h.widen(b, r)
+	o, err := b.Draft(request(vsdm, querschott.ReadOnly), "anna")
+	if err != nil || !o.Expires.Equal(r.Expires) || o.Inverse != querschott.Hold {
+		t.Fatalf("drafted %+v, %v", o, err)
+	}
+	for _, end := range []time.Time{{}, r.Expires.Add(time.Microsecond)} {
+		o.Expires = end
+		if _, err := b.Submit(t.Context(), h.signed(o, "anna")); querschott.CodeOf(err) != querschott.CodeInvalid {
+			t.Errorf("expires %s: got %v", end, err)
+		}
+	}
+	o.Expires = r.Expires.Add(-time.Minute)
+	if _, err := b.Submit(t.Context(), h.signed(o, "anna")); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestProposalIsWhatWasSeen replaces a proposal between the look and the approval, and replays the older one.
 func TestProposalIsWhatWasSeen(t *testing.T) {
 	h := newHouse(t)

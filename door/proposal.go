@@ -124,7 +124,8 @@ func (b *Book) Approve(ctx context.Context, id string, s note.Signer) (Outcome, 
 		return Outcome{}, err
 	}
 	if slices.Contains(p.operators, who) {
-		return Outcome{}, querschott.Refuse(querschott.CodeForbidden, "%s has already signed this proposal; a different operator must approve it", who)
+		return Outcome{}, querschott.Refuse(querschott.CodeForbidden,
+			"%s has already signed this proposal; a different operator must approve it", who)
 	}
 	raw, err := Cosign(p.raw, b.roster.verifiers, s)
 	if err != nil {

@@ -33,7 +33,8 @@ func newRoster(operators []Operator, machine note.Verifier) (*roster, error) {
 	}
 	holder := map[string]querschott.Actor{} // public key -> operator
 	for _, op := range operators {
-		if op.Name == "" || op.Name == MachineActor || len(op.Name) > maxActor || !plain(string(op.Name)) || strings.Contains(string(op.Name), ",") {
+		name := string(op.Name)
+		if name == "" || op.Name == MachineActor || len(name) > maxActor || !plain(name) || strings.Contains(name, ",") {
 			return nil, fmt.Errorf("an operator cannot be named %q", op.Name)
 		}
 		for _, k := range op.Keys {
@@ -90,7 +91,9 @@ func (r *roster) open(raw []byte) (*signed, error) {
 	}
 	n, err := note.Open(raw, r.verifiers)
 	if err != nil {
-		return nil, &querschott.Error{Code: querschott.CodeForbidden, Public: "the order is not signed by an operator of this node", Err: err}
+		return nil, &querschott.Error{
+			Code: querschott.CodeForbidden, Public: "the order is not signed by an operator of this node", Err: err,
+		}
 	}
 	o, err := ParseOrder(n.Text)
 	if err != nil {
@@ -107,7 +110,8 @@ func (r *roster) open(raw []byte) (*signed, error) {
 	}
 	first := r.owner[n.Sigs[0].Name]
 	if o.Actor != first {
-		return nil, querschott.Refuse(querschott.CodeForbidden, "the order names %s as its actor, but %s signed it first", o.Actor, first)
+		return nil, querschott.Refuse(querschott.CodeForbidden,
+			"the order names %s as its actor, but %s signed it first", o.Actor, first)
 	}
 	s.order.Approver = approvers(s.operators, o.Actor)
 	return s, nil

@@ -51,7 +51,8 @@ func (b *Book) undo(ctx context.Context, d *door, o Order) {
 		return
 	}
 	r := Request{Compartment: o.Compartment, To: o.Inverse, Incident: o.Incident, Reason: "the order before this one has expired"}
-	if out, err := b.Set(ctx, r, b.cfg.Machine); err != nil && (out.Order != nil || querschott.CodeOf(err) != querschott.CodeConflict) {
+	out, err := b.Set(ctx, r, b.cfg.Machine)
+	if overtaken := out.Order == nil && querschott.CodeOf(err) == querschott.CodeConflict; err != nil && !overtaken {
 		b.cfg.Log.Error("an expired order was not undone as it should be", "compartment", o.Compartment.String(), "err", err)
 	}
 }

@@ -68,8 +68,8 @@ func Cosign(raw []byte, known note.Verifiers, s note.Signer) ([]byte, error) {
 	return note.Sign(n, s)
 }
 
-// Set drafts, signs and submits in one step. A narrowing that another order overtakes is drafted again, as long as it still
-// narrows: two people who close at the same moment are both served.
+// Set drafts, signs and submits in one step. A narrowing that another order overtakes is drafted again, unless it would then
+// widen or undo a closing: two people who close at the same moment are both served.
 func (b *Book) Set(ctx context.Context, r Request, s note.Signer) (Outcome, error) {
 	actor := b.roster.name(s)
 	if actor == "" {
@@ -82,7 +82,7 @@ func (b *Book) Set(ctx context.Context, r Request, s note.Signer) (Outcome, erro
 			return Outcome{}, err
 		}
 		widens := Widens(o.Compartment.Service, o.From, o.To)
-		if widens && overtaken != nil {
+		if overtaken != nil && (widens || o.From == querschott.Closed) {
 			return Outcome{}, overtaken
 		}
 		raw, err := Sign(o, s)
@@ -139,7 +139,8 @@ func (b *Book) check(d *door, s *signed) error {
 	case o.Inverse != inverse:
 		return querschott.Refuse(querschott.CodeInvalid, "the inverse of this order is %s, not %s", inverse, o.Inverse)
 	case o.At.After(now.Add(clockSkew)):
-		return querschott.Refuse(querschott.CodeInvalid, "the order is dated %s, which is in the future; check the clocks", formatTime(o.At))
+		return querschott.Refuse(querschott.CodeInvalid,
+			"the order is dated %s, which is in the future; check the clocks", formatTime(o.At))
 	case o.At.Before(now.Add(-ProposalTTL)):
 		return querschott.Refuse(querschott.CodeConflict, "the order is older than %s; draft it again", ProposalTTL)
 	case !o.Expires.IsZero() && !o.Expires.After(now):
@@ -147,7 +148,8 @@ func (b *Book) check(d *door, s *signed) error {
 	case !o.Expires.IsZero() && b.cfg.Machine == nil:
 		return querschott.Refuse(querschott.CodeInvalid, "no order can expire here: the platform has no key to undo it with")
 	case !latest.IsZero() && (o.Expires.IsZero() || o.Expires.After(latest)):
-		return querschott.Refuse(querschott.CodeInvalid, "two operators have opened the door until %s, so this order must end then too", formatTime(latest))
+		return querschott.Refuse(querschott.CodeInvalid,
+			"two operators have opened the door until %s, so this order must end then too", formatTime(latest))
 	case d.withdrawn[s.id()]:
 		return querschott.Refuse(querschott.CodeConflict, "this order was withdrawn; draft it again")
 	}
@@ -203,11 +205,11 @@ func (b *Book) agree(ctx context.Context, d *door, s *signed) (replaced context.
 		return nil, fmt.Errorf("couldn't reach the ledger, the door stays %s: %w", s.order.From, err)
 	}
 	defer d.ledger.give()
-	if err := b.checkNow(d, s); err != nil {
-		return nil, err
-	}
 	if err := b.recordInTurn(ctx, d); err != nil {
 		return nil, fmt.Errorf("couldn't record the orders before this one, the door stays %s: %w", s.order.From, err)
+	}
+	if err := b.checkNow(d, s); err != nil { // after that no order before this one can be missing in the ledger
+		return nil, err
 	}
 	if err := b.cfg.Record(ctx, s.order); err != nil {
 		return nil, fmt.Errorf("couldn't record the order, the door stays %s: %w", s.order.From, err)
