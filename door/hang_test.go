@@ -508,6 +508,36 @@ func TestCloseTogether(t *testing.T) {
 	}
 }
 
+// TestExpiryOvertaken has two people open a door while the platform signs the end of what was before: the opening stays.
+func TestExpiryOvertaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.now = time.Now
+		cfg := h.config()
+		var b *door.Book
+		cfg.Machine = slowSigner{cfg.Machine, sync.OnceFunc(func() { h.widen(b, request(eau, querschott.Open)) })}
+		b, err := door.Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.narrow(b, "carol", eau, querschott.Closed)
+		r := request(eau, querschott.Hold)
+		r.Expires = time.Now().Add(time.Hour)
+		if _, err := b.Set(t.Context(), r, keys()["carol"]); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan error)
+		go func() { ran <- b.Run(ctx) }()
+		<-time.After(2 * time.Hour)
+		cancel()
+		<-ran
+		if o, _ := b.Current(eau); o.To != querschott.Open || o.Epoch != 3 {
+			t.Errorf("in force is %+v, want the opening", o)
+		}
+	})
+}
+
 // slowSigner is a signer during whose work something else happens.
 type slowSigner struct {
 	note.Signer

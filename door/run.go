@@ -51,7 +51,14 @@ func (b *Book) undo(ctx context.Context, d *door, o Order) {
 		return
 	}
 	r := Request{Compartment: o.Compartment, To: o.Inverse, Incident: o.Incident, Reason: "the order before this one has expired"}
-	out, err := b.Set(ctx, r, b.cfg.Machine)
+	next, err := b.Draft(r, MachineActor)
+	if next.Epoch != o.Epoch+1 {
+		return // somebody has moved the door: what has expired is over anyway
+	}
+	var out Outcome
+	if err == nil {
+		out, err = b.signAndSubmit(ctx, next, b.cfg.Machine)
+	}
 	if overtaken := out.Order == nil && querschott.CodeOf(err) == querschott.CodeConflict; err != nil && !overtaken {
 		b.cfg.Log.Error("an expired order was not undone as it should be", "compartment", o.Compartment.String(), "err", err)
 	}

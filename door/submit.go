@@ -85,16 +85,20 @@ func (b *Book) Set(ctx context.Context, r Request, s note.Signer) (Outcome, erro
 		if overtaken != nil && (widens || o.From == querschott.Closed) {
 			return Outcome{}, overtaken
 		}
-		raw, err := Sign(o, s)
-		if err != nil {
-			return Outcome{}, fmt.Errorf("couldn't sign the order: %w", err)
-		}
-		out, err := b.Submit(ctx, raw)
+		out, err := b.signAndSubmit(ctx, o, s)
 		if cur, _ := b.Current(o.Compartment); widens || err == nil || out.Order != nil || cur.Epoch < o.Epoch {
 			return out, err
 		}
 		overtaken = err
 	}
+}
+
+func (b *Book) signAndSubmit(ctx context.Context, o Order, s note.Signer) (Outcome, error) {
+	raw, err := Sign(o, s)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("couldn't sign the order: %w", err)
+	}
+	return b.Submit(ctx, raw)
 }
 
 // Submit takes a signed order. It narrows: it is in force when Submit has looked at it, whatever happens after; an error
