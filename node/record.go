@@ -40,7 +40,7 @@ func (n *Node) recordArrival(ctx context.Context, t mail.Taken) error {
 	if !o.To.Delivers() {
 		outcome = ledger.OutcomeDeferred
 	}
-	binding := intake.BindingOf(string(t.Credential.Actor), t.MessageID)
+	binding := intake.BindingOf(t.Sender, t.MessageID)
 	_, err := n.ledger.Append(ctx, ledger.Entry{
 		Kind: ledger.KindArrival, At: t.Received, Compartment: t.Compartment, Action: ledger.ActionReceive,
 		Data: dataOf(t.Compartment.Service), Records: 1, Outcome: outcome, Role: t.Credential.Role,
