@@ -3,6 +3,7 @@ package drill
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -70,6 +71,9 @@ func (p *platform) inCell(c querschott.Compartment, b intake.Binding) (bool, err
 }
 
 func (p *platform) auditor() *Auditor { return NewAuditor(&p.books, p.waiting, p.inCell) }
+
+// The journal itself is what an audit asks.
+var _ Waiting = (*intake.Journal)(nil).Bindings
 
 func check(t *testing.T, a interface{ Look() (Verdict, error) }, want Verdict) {
 	t.Helper()
@@ -273,6 +277,11 @@ func (p *platform) bruteForce() (v Verdict) {
 	return v
 }
 
+// same is a quick cmp.Equal.
+func same(a, b Verdict) bool {
+	return a.Promised == b.Promised && a.Delivered == b.Delivered && a.Waiting == b.Waiting && a.Lost == b.Lost && slices.Equal(a.Examples, b.Examples)
+}
+
 func TestAuditAgreesWithBruteForce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := newPlatform()
@@ -308,8 +317,8 @@ func TestAuditAgreesWithBruteForce(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if diff := cmp.Diff(p.bruteForce(), got); diff != "" {
-						t.Fatalf("verdict (-brute force +got):\n%s", diff)
+					if want := p.bruteForce(); !same(want, got) {
+						t.Fatalf("verdict (-brute force +got):\n%s", cmp.Diff(want, got))
 					}
 				}
 			},

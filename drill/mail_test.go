@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,15 +19,29 @@ import (
 	"github.com/querschott/querschott/wire/kim"
 )
 
-// enrolled returns a small world whose practices can write.
+// enrolled returns a small world whose practices can write, the same one for all tests.
 func enrolled(t testing.TB) (*World, *CA) {
 	t.Helper()
-	w, ca := NewWorld(11, 12, 600), newCA(t)
-	if err := w.Enrol(ca); err != nil {
+	world, err := enrolledOnce()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return w, ca
+	return world.w, world.ca
 }
+
+type enrolledWorld struct {
+	w  *World
+	ca *CA
+}
+
+var enrolledOnce = sync.OnceValues(func() (enrolledWorld, error) {
+	ca, err := NewCA(demoDay)
+	if err != nil {
+		return enrolledWorld{}, err
+	}
+	w := NewWorld(11, 12, 600)
+	return enrolledWorld{w, ca}, w.Enrol(ca)
+})
 
 // unwrap reads a mail as the platform does: header, attachment, signature. It returns the signed document.
 func unwrap(t *testing.T, m Mail, ca *CA) (kim.Header, []byte) {

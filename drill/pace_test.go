@@ -137,8 +137,12 @@ func TestLatencies(t *testing.T) {
 	if got := l.quantile(demoDay.Add(latencyWindow+time.Second), 0.5); got == 0 {
 		t.Error("forgotten too early")
 	}
-	if got := l.quantile(demoDay.Add(3*latencyWindow), 0.5); got != 0 {
-		t.Errorf("half a minute later p50 is still %v", got)
+	l.add(demoDay.Add(latencyWindow+2*time.Second), time.Second)
+	if got := l.quantile(demoDay.Add(2*latencyWindow+3*time.Second), 0.01); got < time.Second {
+		t.Errorf("the durations of the window before the last still count: p1 is %v", got)
+	}
+	if got := l.quantile(demoDay.Add(9*latencyWindow), 0.5); got != 0 {
+		t.Errorf("a minute and a half later p50 is still %v", got)
 	}
 }
 

@@ -197,10 +197,10 @@ func TestPractices(t *testing.T) {
 		if a, err := kim.ParseAddress(string(p.KIM)); err != nil || a != p.KIM || a.Domain() != "praxis.kim.telematik-test" {
 			t.Errorf("address %q: %v", p.KIM, err)
 		}
-		if ok, _ := regexp.MatchString(`^74\d{7}$`, p.Office.Number); !ok {
+		if !regexp.MustCompile(`^74\d{7}$`).MatchString(p.Office.Number) {
 			t.Errorf("BSNR %q", p.Office.Number)
 		}
-		if ok, _ := regexp.MatchString(`^\d{9}$`, p.Doctor.Number); !ok || doctorNumber(atoi(p.Doctor.Number[:6])) != p.Doctor.Number[:7] {
+		if !regexp.MustCompile(`^\d{9}$`).MatchString(p.Doctor.Number) || doctorNumber(atoi(p.Doctor.Number[:6])) != p.Doctor.Number[:7] {
 			t.Errorf("LANR %q", p.Doctor.Number)
 		}
 		for _, s := range []string{string(p.KIM), p.Office.Number, p.Doctor.Number} {
