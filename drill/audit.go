@@ -102,20 +102,20 @@ func (a *Auditor) Glance() (Verdict, error) {
 	defer a.mu.Unlock()
 	a.take()
 	places := make([]place, len(a.open))
-	misses := map[querschott.Compartment]int{}
+	misses := map[uint64]int{} // by slot
 	for i, at := range a.open {
-		p := a.books.At(int(at))
-		if misses[p.Compartment] == glanceMisses {
+		slot := a.books.slot(at)
+		if misses[slot] == glanceMisses {
 			continue
 		}
-		found, err := a.delivers(p)
+		found, err := a.delivers(a.books.At(int(at)))
 		if err != nil {
 			return Verdict{}, err
 		}
 		if found {
-			places[i], misses[p.Compartment] = cell, 0
+			places[i], misses[slot] = cell, 0
 		} else {
-			misses[p.Compartment]++
+			misses[slot]++
 		}
 	}
 	return a.settle(places, Verdict{}), nil
