@@ -19,7 +19,8 @@
 // There is no way back to plain text when the relay does not offer TLS. Refusals of our login (530, 534, 535, 538) speak
 // against the configuration and not against the mail, so they pause the relay and refuse no mail.
 //
-// Mail that was queued for the relay and belongs to a local domain by now moves into its mailbox when its turn comes.
+// Mail that was queued for the relay and belongs to a local domain by now moves into its mailbox when its turn comes; no
+// turn comes while the relay is away or mail is paused, unless there is no relay any more.
 //
 // # In the store
 //
@@ -42,5 +43,5 @@
 //
 // Who reads it learns how much mail went to how many domains and mailboxes, when, and how long it was; and can check a
 // guess of an address or ID. Who writes it can lose mail, or put back an old store as a whole, which sends mail again.
-// Mail that does not open is parked with the refused mail, in the others' way it does not stand.
+// Mail that does not open is parked with the refused mail and does not hold up the rest.
 package outbox

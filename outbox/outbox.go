@@ -106,6 +106,7 @@ type Outbox struct {
 	changes sync.RWMutex
 	// doubt is set when a commit failed: it may have been applied, and only a recount tells.
 	doubt   atomic.Bool
+	counted time.Time // the last recount; only the dispatcher uses it
 	running atomic.Bool
 	wake    chan struct{} // holds one token when something may have become due
 

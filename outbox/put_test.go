@@ -204,15 +204,11 @@ func TestPutWaitsNoLongerThanItsContext(t *testing.T) {
 func TestRetention(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newRelayServer(t)
-		s.onRcpt = nil
 		store := celltest.NewMemory()
 		local := func(a string) bool { return strings.HasSuffix(a, "@here.example") }
 		o := open(t, store, Options{Relay: s.relay(), Local: local, Paused: true, Retention: 48 * time.Hour})
 		start(t, o)
-		var mails []Mail
-		for _, m := range letters("a", "here.example", pruneBatch+20) {
-			mails = append(mails, m)
-		}
+		mails := letters("a", "here.example", pruneBatch+20)
 		mustPut(t, o, mails...)
 		mustPut(t, o, letter("waits", practice))
 		pass(47 * time.Hour)
@@ -236,14 +232,24 @@ func TestRetention(t *testing.T) {
 func TestLargeMail(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newRelayServer(t)
-		o := open(t, celltest.NewMemory(), Options{Relay: s.relay()})
+		local := func(a string) bool { return a == practice }
+		o := open(t, celltest.NewMemory(), Options{Relay: s.relay(), Local: local})
 		start(t, o)
-		m := letter("a", practice)
-		m.Body = bytes.Repeat([]byte(".23456789012345678901234567890\r\n"), 30<<20/32)
+		m := letter("a", "far@away.example")
+		m.Body = bytes.Repeat([]byte(".23456789012345678901234567890\r\n"), 3<<20/32)
 		mustPut(t, o, m)
 		pass(time.Minute)
 		if got := s.got(); len(got) != 1 || got[0].body != string(m.Body) {
 			t.Errorf("the relay has %d mails", len(got))
+		}
+		m.ID, m.To, m.Body = "largest", practice, bytes.Repeat(m.Body, 10)
+		mustPut(t, o, m)
+		list, err := o.List(practice)
+		if err != nil || len(list) != 1 || list[0].Size != 30<<20 {
+			t.Fatal(list, err)
+		}
+		if body, err := o.Get(practice, list[0].ID); err != nil || !bytes.Equal(body, m.Body) {
+			t.Errorf("the mailbox has another body, %v", err)
 		}
 		var three []Mail
 		for _, id := range []string{"b", "c", "d"} {

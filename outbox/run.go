@@ -94,6 +94,9 @@ func (o *Outbox) dispatch(ctx context.Context, jobs chan<- job) error {
 			continue
 		}
 		if wait > 0 {
+			if o.doubt.Load() {
+				wait = min(wait, storePause)
+			}
 			o.await(ctx, wait)
 			continue
 		}
@@ -119,10 +122,12 @@ func (o *Outbox) await(ctx context.Context, d time.Duration) {
 
 // next returns a mail that is due, or how long to wait for one.
 func (o *Outbox) next() (job, time.Duration, error) {
-	if o.doubt.Load() {
+	// A store that goes on failing must not cost a recount for every failure.
+	if o.doubt.Load() && time.Since(o.counted) >= storePause {
 		if err := o.recount(); err != nil {
 			return job{}, 0, err
 		}
+		o.counted = time.Now()
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
