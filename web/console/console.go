@@ -141,7 +141,8 @@ func New(cfg Config) (*Console, error) {
 // ServeHTTP answers one request.
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) { c.handler.ServeHTTP(w, r) }
 
-// Run feeds the live pages until the context ends, then ends all streams. Without it pages work, but are not live.
+// Run feeds the live pages until the context ends, then ends all streams, so that a server's Shutdown need not wait for
+// them. While it doesn't run, pages work and are not live.
 func (c *Console) Run(ctx context.Context) error { return c.hub.run(ctx, c) }
 
 // Drop ends the streams of an operator whose sessions were revoked.

@@ -17,6 +17,8 @@ type choice struct {
 	Widens bool   // takes a second operator
 	Does   string // key of the text that says what the state does
 	Chosen bool
+
+	Blocked bool // somebody else's proposal must be decided first
 }
 
 // choices lists the moves from a state, the closing first: it is what hurry needs.
@@ -24,7 +26,7 @@ func choices(s querschott.Service, from querschott.DoorState, chosen string) []c
 	var list []choice
 	for _, to := range []querschott.DoorState{querschott.Closed, querschott.Hold, querschott.ReadOnly, querschott.Open} {
 		if to != from {
-			list = append(list, choice{to, door.Widens(s, from, to), doesKey(s, to), to.String() == chosen})
+			list = append(list, choice{To: to, Widens: door.Widens(s, from, to), Does: doesKey(s, to), Chosen: to.String() == chosen})
 		}
 	}
 	return list
@@ -94,6 +96,9 @@ func (c *Console) drawDoor(v *visit, k querschott.Compartment, w words, chosen, 
 	slices.Reverse(p.History)
 	if len(list) > 0 {
 		p.Proposal = &list[0]
+		for i := range p.Choices {
+			p.Choices[i].Blocked = p.Choices[i].Widens && p.Proposal.Actor != v.actor() && p.Proposal.Actor != door.MachineActor
+		}
 	}
 	c.render(v.w, status, "door", p)
 }
@@ -141,6 +146,9 @@ type bulkPage struct {
 	Words   words
 	Problem string
 }
+
+// Total is how many orders and proposals there would be.
+func (p bulkPage) Total() int { return p.AtOnce + p.Propose }
 
 // selection reads which compartments are meant: single ones (c), whole insurers (i), whole services (s).
 func (c *Console) selection(q url.Values) []querschott.Compartment {

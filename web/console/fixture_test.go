@@ -95,10 +95,21 @@ func newHouse(t testing.TB, insurers int, services ...querschott.Service) *house
 		}
 		operators = append(operators, door.Operator{Name: who, Keys: []string{public}})
 	}
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	var err error
+	private, public, err := note.GenerateKey(rand.Reader, "querschott@console")
+	if err != nil {
+		t.Fatal(err)
+	}
+	machine, err := note.NewSigner(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	machineKey, err := note.NewVerifier(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	quiet := slog.New(slog.DiscardHandler)
 	h.book, err = door.Open(door.Config{
-		FS: h.disk, Dir: "doors", Compartments: all, Operators: operators, Now: h.clk.now, Log: quiet,
+		FS: h.disk, Dir: "doors", Compartments: all, Operators: operators, Now: h.clk.now, Log: quiet, Machine: machine, MachineKey: machineKey,
 		Record: func(context.Context, door.Order) error { return nil },
 	})
 	if err != nil {

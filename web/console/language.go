@@ -119,8 +119,10 @@ func (l *locale) Millis(d time.Duration) string {
 		return l.T("unit.s", l.decimal(ms/1000, 1))
 	case ms >= 10:
 		return l.T("unit.ms", l.decimal(ms, 0))
-	default:
+	case ms >= 0.1:
 		return l.T("unit.ms", l.decimal(ms, 1))
+	default:
+		return "< " + l.T("unit.ms", l.decimal(0.1, 1))
 	}
 }
 

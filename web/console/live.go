@@ -250,6 +250,10 @@ func (c *Console) sentences(l *locale, changes []door.Change) []moved {
 
 // events is the stream of one page (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 func (c *Console) events(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet { // the route takes HEAD as well
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
 	v, err := c.enter(w, r)
 	if err != nil {
 		http.Error(w, "not logged in", http.StatusUnauthorized)
@@ -262,6 +266,11 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer c.hub.exit(s)
+	if _, err := c.cfg.Access.Session(v.secret); err != nil { // revoked since, and Drop came before the lease
+		c.leases.end(s.session)
+		http.Error(w, "not logged in", http.StatusUnauthorized)
+		return
+	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx in front would hold events back
 	c.follow(v, s)

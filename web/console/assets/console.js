@@ -131,7 +131,7 @@ if (marked) {
   const count = () => {
     const n = boxes().filter((b) => b.checked).length;
     marked.textContent = n === 0 ? marked.dataset.none : n === 1 ? marked.dataset.one : marked.dataset.many.replace("#", numbers.format(n));
-    for (const b of table.closest("form").querySelectorAll("button[name=to]")) b.disabled = n === 0;
+    for (const b of marked.parentElement.querySelectorAll("button[name=to]")) b.disabled = n === 0;
   };
   table.addEventListener("change", (e) => {
     const { name, value, checked } = e.target;
