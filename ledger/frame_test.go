@@ -54,10 +54,10 @@ func TestStateRoundTrip(t *testing.T) {
 	s := &state{seq: 9, pos: walPosition{3, 4096}, logs: []logState{
 		{logID{109500969, 2026}, tile.Tree{Size: 3, Peaks: []tile.Hash{{1}, {2}}}, 77, []tile.Hash{{3}}},
 	}}
-	e := (&Leaf{Kind: KindDoorChange, Service: "eau", Insurer: "109500969", Epoch: 8}).Bytes()
+	e := (&Leaf{Kind: KindDoorChange, Service: "eau", Insurer: "109500969", Action: ActionHold, Epoch: 8}).Bytes()
 	s.epochs.note(e)
 	got, err := parseState(s.marshal())
-	if err != nil || !bytes.Equal(got.marshal(), s.marshal()) || got.epochs[0].epoch != 8 {
+	if err != nil || !bytes.Equal(got.marshal(), s.marshal()) || got.epochs[0].mark != (DoorMark{8, ActionHold}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }

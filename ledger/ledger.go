@@ -29,6 +29,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/querschott/querschott"
@@ -100,7 +101,8 @@ type Ledger struct {
 	byOrigin map[string]*log
 
 	epochMu sync.Mutex
-	epochs  epochs // of everything that is acknowledged
+	backups atomic.Int32 // under way; WAL segments are not retired meanwhile
+	epochs  epochs       // of everything that is acknowledged
 }
 
 const (
@@ -198,14 +200,20 @@ func (l *Ledger) Checkpoint(origin string) ([]byte, error) {
 	return g.checkpoint(), nil
 }
 
-// LastEpochs returns, for each compartment that a door change was recorded of, the highest epoch recorded. A door file
-// with a lower one has been rolled back.
-func (l *Ledger) LastEpochs() map[querschott.Compartment]uint64 {
+// DoorMark is the newest order of a door that was recorded.
+type DoorMark struct {
+	Epoch  uint64
+	Action Action // ActionOpen, ActionHold, ActionReadOnly or ActionClose
+}
+
+// LastDoors returns the newest order of each door that a change was recorded of: the one with the highest epoch. A door
+// file with a lower one has been rolled back.
+func (l *Ledger) LastDoors() map[querschott.Compartment]DoorMark {
 	l.epochMu.Lock()
 	defer l.epochMu.Unlock()
-	out := map[querschott.Compartment]uint64{}
+	out := map[querschott.Compartment]DoorMark{}
 	for _, e := range l.epochs {
-		out[e.compartment] = e.epoch
+		out[e.compartment] = e.mark
 	}
 	return out
 }

@@ -213,7 +213,7 @@ func (p *packer) snapshot() error {
 		return fmt.Errorf("couldn't write the ledger's state: %w", err)
 	}
 	p.since, p.commits = 0, 0
-	if p.oldest == p.state.pos.seg {
+	if p.oldest == p.state.pos.seg || p.l.backups.Load() > 0 {
 		return nil
 	}
 	w := p.l.wal

@@ -32,10 +32,10 @@ type logState struct {
 
 type epochState struct {
 	compartment querschott.Compartment
-	epoch       uint64
+	mark        DoorMark
 }
 
-// epochs are the highest recorded epochs of doors, ascending by compartment.
+// epochs are the newest recorded orders of doors, ascending by compartment.
 type epochs []epochState
 
 // note keeps the epoch of a door, if the leaf is of a door's change.
@@ -52,14 +52,16 @@ func (e *epochs) note(leaf []byte) {
 		return e.compartment.Compare(c)
 	})
 	if !found {
-		*e = slices.Insert(*e, i, epochState{c, 0})
+		*e = slices.Insert(*e, i, epochState{compartment: c})
 	}
-	(*e)[i].epoch = max((*e)[i].epoch, l.Epoch)
+	if !found || l.Epoch >= (*e)[i].mark.Epoch {
+		(*e)[i].mark = DoorMark{Epoch: l.Epoch, Action: l.Action}
+	}
 }
 
 const (
 	stateName    = "state"
-	stateMagic   = "querschott ledger state v1\n"
+	stateMagic   = "querschott ledger state v2\n"
 	stateMaximum = 1 << 30
 )
 
@@ -77,8 +79,8 @@ func (s *state) marshal() []byte {
 	b = be.AppendUint32(b, uint32(len(s.epochs)))
 	for _, e := range s.epochs {
 		b = be.AppendUint32(b, e.compartment.Insurer.Number())
-		b = append(b, e.compartment.Service.Code())
-		b = be.AppendUint64(b, e.epoch)
+		b = append(b, e.compartment.Service.Code(), byte(e.mark.Action))
+		b = be.AppendUint64(b, e.mark.Epoch)
 	}
 	return b
 }
@@ -117,9 +119,9 @@ func parseState(b []byte) (*state, error) {
 		g.tree.Peaks, g.level2 = hashes(), hashes()
 	}
 	for n := r.u32(); n > 0 && !r.bad; n-- {
-		e := epochState{querschott.Compartment{Insurer: querschott.IKFromNumber(r.u32())}, 0}
-		code := r.take(1)
-		e.epoch = r.u64()
+		e := epochState{compartment: querschott.Compartment{Insurer: querschott.IKFromNumber(r.u32())}}
+		code := r.take(2)
+		e.mark.Epoch = r.u64()
 		if r.bad {
 			break
 		}
@@ -127,6 +129,7 @@ func parseState(b []byte) (*state, error) {
 		if e.compartment.Service, err = querschott.ServiceFromCode(code[0]); err != nil {
 			return nil, err
 		}
+		e.mark.Action = Action(code[1])
 		s.epochs = append(s.epochs, e)
 	}
 	if r.bad || len(r.b) > 0 {

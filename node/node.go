@@ -258,7 +258,7 @@ func (n *Node) openDoors(context.Context) error {
 	}
 	n.doors, err = door.Open(door.Config{
 		FS: disk.OS{}, Dir: n.path("doors"), Compartments: compartments(n.insurers), Operators: operators,
-		Machine: machine, MachineKey: verifier, Record: n.recordOrder, Now: n.opt.Now, Log: n.log,
+		Machine: machine, MachineKey: verifier, Record: n.recordOrder, Last: n.lastOrders(), Now: n.opt.Now, Log: n.log,
 	})
 	if err != nil {
 		return err
@@ -276,6 +276,19 @@ func (n *Node) openDoors(context.Context) error {
 		return nil
 	}
 	return n.pump.OpenAll(open)
+}
+
+// lastOrders is what the ledger remembers of the doors at the start.
+func (n *Node) lastOrders() func(querschott.Compartment) (uint64, querschott.DoorState, bool) {
+	marks := n.ledger.LastDoors()
+	states := map[ledger.Action]querschott.DoorState{}
+	for state, action := range doorActions {
+		states[action] = state
+	}
+	return func(c querschott.Compartment) (uint64, querschott.DoorState, bool) {
+		m, ok := marks[c]
+		return m.Epoch, states[m.Action], ok
+	}
 }
 
 // signer makes a note signer whose key is in the keyring.
