@@ -27,7 +27,7 @@ func BenchmarkAppend(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("ledger/writers=%d", writers), func(b *testing.B) {
 			cfg := config(disk.OS{}, b.TempDir())
-			cfg.SegmentSize, cfg.SnapshotBytes = 64<<20, 1<<40
+			cfg.SegmentSize, cfg.SnapshotBytes = 0, 0
 			cfg.Now = time.Now
 			l := open(b, cfg)
 			iks := insurers(80)

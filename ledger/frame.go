@@ -69,12 +69,11 @@ func appendHead(b []byte, id logID, size uint64, root tile.Hash) []byte {
 func endFrame(b []byte, c *commit, year uint16, entries int) []byte {
 	be := binary.BigEndian
 	b = be.AppendUint64(be.AppendUint16(b, year), c.chain.New.Size)
-	root := c.chain.New.Root()
-	b = append(append(b, root[:]...), c.sig[:]...)
+	b = append(append(b, c.chain.Root[:]...), c.sig[:]...)
 	be.PutUint32(b[0:], frameMagic)
 	be.PutUint32(b[4:], uint32(len(b)+4))
 	be.PutUint64(b[8:], c.Seq)
-	be.PutUint64(b[16:], uint64(c.Commit.Time))
+	be.PutUint64(b[16:], uint64(c.Time))
 	be.PutUint32(b[24:], uint32(entries))
 	be.PutUint32(b[28:], c.Heads)
 	return be.AppendUint32(b, crc32.Checksum(b, castagnoli))

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/ledger/tile"
 )
@@ -238,20 +240,27 @@ func (s *packStore) close(g *log) error {
 }
 
 // sync makes everything that flush wrote durable. Files of logs that were not written to since the last time are closed.
+// Several files are synced at a time, because file systems commit such syncs together.
 func (s *packStore) sync(logs []*log) error {
+	var group errgroup.Group
+	group.SetLimit(8)
 	for _, g := range logs {
-		if g.pack.open == nil {
-			continue
-		}
-		if !g.pack.dirty {
+		f := g.pack.open
+		switch {
+		case f == nil:
+		case g.pack.dirty:
+			group.Go(f.pack.Sync)
+			group.Go(f.payload.Sync)
+		default:
 			if err := s.close(g); err != nil {
-				return err
+				return errors.Join(err, group.Wait())
 			}
-			continue
 		}
-		if err := errors.Join(g.pack.open.pack.Sync(), g.pack.open.payload.Sync()); err != nil {
-			return err
-		}
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, g := range logs {
 		g.pack.dirty = false
 	}
 	if s.created {

@@ -178,8 +178,6 @@ func (r *run) leaf(i int) []byte {
 	return r.entries[i*stride+2 : (i+1)*stride]
 }
 
-func (r *run) hash(i int) tile.Hash { return tile.Hash(r.hashes[i*hashSize:]) }
-
 func (r *run) sealed(i int) []byte {
 	from := r.start
 	if i > 0 {

@@ -43,7 +43,7 @@ func (r *Receipt) Marshal() []byte {
 		Origin: r.Origin, Index: r.Index, Size: r.span.New.Size, Path: r.span.Path(r.Index),
 		Commit: c.Commit, Head: r.head, HeadPath: c.heads.Path(uint64(r.head)),
 		CommitIndex: c.index, CommitPath: c.chain.Path(c.index),
-		Checkpoint: c.signer.Note(c.chain.New.Size, c.chain.New.Root(), c.sig),
+		Checkpoint: c.signer.Note(c.chain.New.Size, c.chain.Root, c.sig),
 	}
 	return out.Marshal()
 }

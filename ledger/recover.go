@@ -11,6 +11,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/internal/disk"
+	"github.com/querschott/querschott/ledger/proof"
 	"github.com/querschott/querschott/ledger/tile"
 )
 
@@ -217,19 +218,19 @@ func (r *replayer) commit(f *frame, pos walPosition) error {
 		}
 		g := l.log(h.id)
 		span := tile.Grow(g.tree, pending[h.id])
-		if span.New.Size != h.size || span.New.Root() != h.root {
+		if span.New.Size != h.size || span.Root != h.root {
 			return bad("a head is not that of its entries")
 		}
-		heads[i] = headLeaf(g, span.New)
+		heads[i] = proof.HeadLeaf(g.origin, span.New.Size, span.Root)
 		j.logs, j.spans = append(j.logs, g), append(j.spans, span)
 	}
 	j.chain = l.log(logID{commits, f.year})
 	tree := tile.Grow(tile.Tree{}, heads)
 	c := &commit{
-		Commit: f.commit(tree.New.Root()), signer: j.chain.signer, index: j.chain.tree.Size, heads: tree, sig: f.sig,
+		Commit: f.commit(tree.Root), signer: j.chain.signer, index: j.chain.tree.Size, heads: tree, sig: f.sig,
 	}
 	c.chain = tile.Grow(j.chain.tree, []tile.Hash{tile.Leaf(c.Bytes())})
-	if c.chain.New.Size != f.size || c.chain.New.Root() != f.root {
+	if c.chain.New.Size != f.size || c.chain.Root != f.root {
 		return bad("the chain's head is not that of its commits")
 	}
 	j.commit = c
@@ -248,7 +249,7 @@ func (r *replayer) finish() error {
 		return nil
 	}
 	c := r.last.commit
-	if !c.signer.Verify(c.chain.New.Size, c.chain.New.Root(), c.sig) {
+	if !c.signer.Verify(c.chain.New.Size, c.chain.Root, c.sig) {
 		return fmt.Errorf("commit %d isn't signed with this ledger's key: %w", c.Seq, querschott.ErrHalt)
 	}
 	return nil

@@ -53,8 +53,9 @@ type cursor struct {
 	g     *log
 	size  uint64 // how far the log went when the check began
 	tree  tile.Tree
-	run   *run // the entries behind tree.Size, or nil
-	fault bool // the log's first fault is reported; more would be the same one
+	root  tile.Hash // of tree
+	run   *run      // the entries behind tree.Size, or nil
+	fault bool      // the log's first fault is reported; more would be the same one
 }
 
 func (v *verifier) fault(g *log, format string, args ...any) {
@@ -104,16 +105,16 @@ func (v *verifier) run() error {
 // chain recomputes a log of commits, and with it all logs up to what its last commit covers.
 func (v *verifier) chain(c *cursor) error {
 	for c.tree.Size < c.size {
-		leaf, payload, err := v.next(c)
-		if err != nil || leaf == nil {
+		i, err := v.advance(c, c.tree.Size+1)
+		if err != nil || i < 0 {
 			return err
 		}
-		entry, err := proof.ParseCommit(leaf)
+		entry, err := proof.ParseCommit(c.run.leaf(i))
 		if err != nil {
 			v.fault(c.g, "commit %d can't be read", c.tree.Size-1)
-			return nil
+			return nil //nolint:nilerr // what is wrong with the ledger is in the report
 		}
-		root, err := v.heads(payload)
+		root, err := v.heads(c.run.sealed(i))
 		if err != nil {
 			return err
 		}
@@ -124,7 +125,7 @@ func (v *verifier) chain(c *cursor) error {
 		v.report.Commits++
 		if sig, ok := v.signatures[entry.Seq]; ok {
 			v.report.Signatures++
-			if !c.g.signer.Verify(c.tree.Size, c.tree.Root(), sig) {
+			if !c.g.signer.Verify(c.tree.Size, c.root, sig) {
 				v.fault(c.g, "the signature of commit %d is wrong", entry.Seq)
 			}
 		}
@@ -144,39 +145,46 @@ func (v *verifier) heads(payload []byte) (tile.Hash, error) {
 			return tile.Hash{}, nil // matches no commit
 		}
 		for c.tree.Size < size {
-			leaf, _, err := v.next(c)
-			if err != nil {
+			before := c.tree.Size
+			if i, err := v.advance(c, size); err != nil || i < 0 {
 				return tile.Hash{}, err
 			}
-			if leaf == nil {
-				return tile.Hash{}, nil
-			}
-			if v.report.Entries++; v.report.Entries%65_536 == 0 && v.progress != nil {
-				v.progress(v.report.Entries)
-			}
+			v.count(c.tree.Size - before)
 		}
-		leaves = append(leaves, headLeaf(c.g, c.tree))
+		leaves = append(leaves, proof.HeadLeaf(c.g.origin, c.tree.Size, c.root))
 	}
-	return tile.Grow(tile.Tree{}, leaves).New.Root(), nil
+	return tile.Grow(tile.Tree{}, leaves).Root, nil
 }
 
-// next takes one more entry into a cursor's tree. It returns nil when the log can't be read on.
-func (v *verifier) next(c *cursor) (leaf, payload []byte, err error) {
+func (v *verifier) count(n uint64) {
+	before := v.report.Entries
+	v.report.Entries += n
+	if v.progress != nil && before>>16 != v.report.Entries>>16 {
+		v.progress(v.report.Entries)
+	}
+}
+
+// advance takes more entries of one chunk into a cursor's tree, at most up to a size. It returns where the first of them
+// is in the cursor's run, or -1 when the log can't be read on.
+func (v *verifier) advance(c *cursor, to uint64) (first int, err error) {
 	if err := v.ctx.Err(); err != nil {
-		return nil, nil, err
+		return 0, err
 	}
 	n := c.tree.Size
 	if c.run == nil || n == c.run.first+uint64(c.run.n) {
 		if c.run, err = v.read(c, n); err != nil || c.run == nil {
-			return nil, nil, err
+			return -1, err
 		}
 	}
-	i := int(n - c.run.first)
-	leaf = c.run.leaf(i)
-	s := tile.Grow(c.tree, []tile.Hash{tile.Leaf(leaf)})
-	v.checkTiles(c, s, i)
-	c.tree = s.New
-	return leaf, c.run.sealed(i), nil
+	first = int(n - c.run.first)
+	leaves := make([]tile.Hash, min(to-n, uint64(c.run.n-first)))
+	for i := range leaves {
+		leaves[i] = tile.Leaf(c.run.leaf(first + i))
+	}
+	s := tile.Grow(c.tree, leaves)
+	v.checkTiles(c, s, first)
+	c.tree, c.root = s.New, s.Root
+	return first, nil
 }
 
 // read returns the chunk from an entry on.
@@ -198,28 +206,31 @@ func (v *verifier) read(c *cursor, from uint64) (*run, error) {
 	return out, nil
 }
 
-// checkTiles compares what the packs hold of the nodes that one entry completed.
-func (v *verifier) checkTiles(c *cursor, s *tile.Span, i int) {
+// checkTiles compares the nodes that entries of one chunk, the first of which is at first in the run, completed with what
+// the packs hold.
+func (v *verifier) checkTiles(c *cursor, s *tile.Span, first int) {
 	if c.fault {
 		return
 	}
-	for level := 0; s.New.Size%(1<<(tile.Height*level)) == 0; level++ {
-		first, nodes := s.Level(tile.Height * level)
-		stored := c.run.hashes[i*hashSize:]
-		if level > 0 {
-			h := hashReader{l: v.l, g: c.g}
+	h := hashReader{l: v.l, g: c.g}
+	for level := 0; s.New.Size>>(tile.Height*level) > s.Old.Size>>(tile.Height*level); level++ {
+		at, nodes := s.Level(tile.Height * level)
+		stored := c.run.hashes[first*hashSize:]
+		if level > 0 { // one: a chunk is a tile
 			var err error
-			stored, err = h.tile(level, first, 1)
+			stored, err = h.tile(level, at, 1)
 			if err = errors.Join(err, h.close()); err != nil {
 				c.fault = true
 				v.fault(c.g, "a tile of level %d can't be read: %v", level, err)
 				return
 			}
 		}
-		if tile.Hash(stored[:hashSize]) != nodes[0] {
-			c.fault = true
-			v.fault(c.g, "entry %d is not what hash %d of tile level %d was made from", s.Old.Size, first, level)
-			return
+		for i, want := range nodes {
+			if tile.Hash(stored[i*hashSize:]) != want {
+				c.fault = true
+				v.fault(c.g, "hash %d of tile level %d is not that of its entries", at+uint64(i), level)
+				return
+			}
 		}
 	}
 }

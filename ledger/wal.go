@@ -17,7 +17,7 @@ import (
 const (
 	segmentHeader = 64
 	segmentMagic  = 0x514c5731 // "QLW1"
-	zeroStep      = 256 << 10
+	zeroStep      = 1 << 20
 )
 
 // wal is the write-ahead log: preallocated segments of frames. Only the writer goroutine uses it after the start; the

@@ -161,18 +161,16 @@ func (w *writer) sign(chain *log, now time.Time) *commit {
 	heads := make([]tile.Hash, len(w.touched))
 	for i, g := range w.touched {
 		g.span, g.position = tile.Grow(g.tree, g.pending), uint32(i)
-		heads[i] = headLeaf(g, g.span.New)
+		heads[i] = proof.HeadLeaf(g.origin, g.span.New.Size, g.span.Root)
 	}
 	c := &commit{signer: chain.signer, index: chain.tree.Size, heads: tile.Grow(tile.Tree{}, heads)}
 	c.Commit = proof.Commit{
-		Seq: w.seq + 1, Time: now.UnixMicro(), Heads: uint32(len(heads)), Root: c.heads.New.Root(),
+		Seq: w.seq + 1, Time: now.UnixMicro(), Heads: uint32(len(heads)), Root: c.heads.Root,
 	}
 	c.chain = tile.Grow(chain.tree, []tile.Hash{tile.Leaf(c.Bytes())})
-	c.sig = chain.signer.Sign(c.chain.New.Size, c.chain.New.Root())
+	c.sig = chain.signer.Sign(c.chain.New.Size, c.chain.Root)
 	return c
 }
-
-func headLeaf(g *log, t tile.Tree) tile.Hash { return proof.HeadLeaf(g.origin, t.Size, t.Root()) }
 
 func (w *writer) frame(reqs []*request, c *commit, chain *log, entries int) []byte {
 	var b []byte
@@ -184,7 +182,7 @@ func (w *writer) frame(reqs []*request, c *commit, chain *log, entries int) []by
 		b = append(b, r.buf...)
 	}
 	for _, g := range w.touched {
-		b = appendHead(b, g.id, g.span.New.Size, g.span.New.Root())
+		b = appendHead(b, g.id, g.span.New.Size, g.span.Root)
 	}
 	return endFrame(b, c, chain.id.year, entries)
 }

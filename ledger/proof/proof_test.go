@@ -303,7 +303,7 @@ func FuzzVerifyReceipt(f *testing.F) {
 	file, leaf, vkey := receipt(f, 7, 5)
 	f.Add(file, leaf)
 	f.Fuzz(func(t *testing.T, data, entry []byte) {
-		if _, err := proof.VerifyReceipt(data, entry, vkey); err == nil && !(bytes.Equal(data, file) && bytes.Equal(entry, leaf)) {
+		if _, err := proof.VerifyReceipt(data, entry, vkey); err == nil && (!bytes.Equal(data, file) || !bytes.Equal(entry, leaf)) {
 			t.Error("forged")
 		}
 	})

@@ -63,6 +63,7 @@ func (t Tree) peak(height int) Hash {
 // it holds all that inclusion proofs of the added leaves need.
 type Span struct {
 	Old, New Tree
+	Root     Hash   // of New
 	nodes    []Hash // height 0 first; at height h the nodes [Old.Size>>h, New.Size>>h)
 }
 
@@ -97,6 +98,7 @@ func Grow(old Tree, leaves []Hash) *Span {
 			i++
 		}
 	}
+	s.Root = s.New.Root()
 	return s
 }
 

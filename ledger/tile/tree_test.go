@@ -74,7 +74,10 @@ func checkSpan(t *rapid.T, s *tile.Span, ref store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n > 0 && s.New.Root() != want {
+	if s.Root != s.New.Root() {
+		t.Fatal("a span's root is not that of its tree")
+	}
+	if n > 0 && s.Root != want {
 		t.Fatalf("root of %d leaves: got %s, want %s", n, s.New.Root(), want)
 	}
 	for i := s.Old.Size; i < s.New.Size; i++ {
