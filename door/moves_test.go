@@ -133,17 +133,17 @@ func (s *scene) order() door.Order {
 }
 
 func (s *scene) do(words []string) (string, error) {
-	switch {
-	case words[0] == "door":
+	switch words[0] {
+	case "door":
 		c, err := querschott.ParseCompartment(words[1])
 		s.c = c
 		return s.state(), err
-	case words[0] == "wait":
+	case "wait":
 		d, err := time.ParseDuration(words[1])
 		<-time.After(d)
 		synctest.Wait()
 		return s.state(), err
-	case words[0] == "restart":
+	case "restart":
 		s.stop()
 		if len(words) > 1 {
 			d, err := time.ParseDuration(words[2])
@@ -154,7 +154,7 @@ func (s *scene) do(words []string) (string, error) {
 		}
 		s.start()
 		return s.state(), nil
-	case words[0] == "intruder":
+	case "intruder":
 		return s.intrude(words[1:])
 	}
 	signer, ok := keys()[strings.ReplaceAll(words[0], "-", " ")]

@@ -105,9 +105,17 @@ func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
 		what string
 		do   func(context.Context) error
 	}{
-		{"lists", n.openLists}, {"keyring", n.openKeyring}, {"ledger", n.openLedger}, {"cells", n.openCells},
-		{"outbox", n.openOutbox}, {"journal", n.openJournal}, {"pump", n.openPump}, {"doors", n.openDoors},
-		{"mail entrance", n.openGate}, {"console", n.openConsole}, {"control socket", n.openControl},
+		{"lists", n.openLists},
+		{"keyring", n.openKeyring},
+		{"ledger", n.openLedger},
+		{"cells", n.openCells},
+		{"outbox", n.openOutbox},
+		{"journal", n.openJournal},
+		{"pump", n.openPump},
+		{"doors", n.openDoors},
+		{"mail entrance", n.openGate},
+		{"console", n.openConsole},
+		{"control socket", n.openControl},
 	}
 	for _, s := range steps {
 		begin := time.Now()

@@ -66,7 +66,8 @@ func (n *Node) recordDeliveries(ctx context.Context, list []intake.Delivery) err
 			Data: dataOf(d.Compartment.Service), Records: 1, Outcome: ledger.OutcomeSuccess, Role: querschott.RoleMachine,
 			Purpose: ledger.PurposePayment, Actor: door.MachineActor, Person: d.Note.Person, Epoch: o.Epoch,
 			Detail: []ledger.Field{
-				{Name: "seq", Value: strconv.FormatUint(d.Seq, 10)}, {Name: "result", Value: d.Note.Result},
+				{Name: "seq", Value: strconv.FormatUint(d.Seq, 10)},
+				{Name: "result", Value: d.Note.Result},
 				{Name: "document", Value: d.Note.Document},
 			},
 		}

@@ -214,7 +214,7 @@ func (o *Outbox) Status() Status {
 		Queued: max(o.q.waiting, 0), Failed: o.failed, Paused: o.relay.paused, Relay: o.relay.trouble,
 		Sent: o.sent, Local: o.local,
 	}
-	if at, ok := o.q.nextAt(); ok && !(o.opt.Relay != nil && s.Paused) {
+	if at, ok := o.q.nextAt(); ok && (o.opt.Relay == nil || !s.Paused) {
 		s.Next = at
 		if o.opt.Relay != nil && o.relay.until.After(at) {
 			s.Next = o.relay.until

@@ -151,6 +151,7 @@ type relaySession struct {
 	s        *relayServer
 	c        *smtp.Conn
 	from, to string
+	begun    bool // a transaction that was not ended
 }
 
 func (x *relaySession) AuthMechanisms() []string { return []string{sasl.Plain} }
@@ -169,7 +170,10 @@ func (x *relaySession) Mail(from string, _ *smtp.MailOptions) error {
 	x.s.attempts = append(x.s.attempts, time.Now())
 	hook := x.s.onMail
 	x.s.mu.Unlock()
-	x.from = from
+	if x.begun { // RFC 5321 section 4.1.4: servers may refuse this
+		return &smtp.SMTPError{Code: 503, EnhancedCode: smtp.EnhancedCode{5, 5, 1}, Message: "nested MAIL"}
+	}
+	x.from, x.begun = from, true
 	if hook != nil {
 		return hook(from)
 	}
@@ -209,7 +213,7 @@ func (x *relaySession) Data(r io.Reader) error {
 	return nil
 }
 
-func (x *relaySession) Reset()        {}
+func (x *relaySession) Reset()        { x.begun = false }
 func (x *relaySession) Logout() error { return nil }
 
 func transientReply() error {

@@ -53,7 +53,7 @@ func TestKeysPrintAsSecret(t *testing.T) {
 		for i, s := range secrets {
 			for _, form := range []string{
 				string(s), hex.EncodeToString(s), base64.StdEncoding.EncodeToString(s),
-				strings.Trim(fmt.Sprint(s), "[]"), strings.Trim(fmt.Sprintf("%#v", s), "[]byte{}"),
+				strings.Trim(fmt.Sprintf("%d", s), "[]"), strings.Trim(fmt.Sprintf("%#v", s), "[]byte{}"),
 			} {
 				if strings.Contains(strings.ToLower(out), strings.ToLower(form)) {
 					t.Errorf("%T prints secret %d", v, i)

@@ -67,26 +67,26 @@ func TestForgetUnderLoad(t *testing.T) {
 		clk.move(ContextLife) // every entry needs a decapsulation
 		entries = append(entries, sealEntry(t, contexts, eau, "entry", uint64(i)))
 	}
-	work := []func(i int) ([]byte, error, string){
-		func(i int) ([]byte, error, string) {
+	work := []func(i int) ([]byte, string, error){
+		func(i int) ([]byte, string, error) {
 			got, err := entries[i%len(entries)].open(keys)
-			return got, err, "entry"
+			return got, "entry", err
 		},
-		func(int) ([]byte, error, string) {
+		func(int) ([]byte, string, error) {
 			got, err := dk.Open(nil, nil, record)
-			return got, err, "record"
+			return got, "record", err
 		},
-		func(int) ([]byte, error, string) {
+		func(int) ([]byte, string, error) {
 			fresh, err := keys.DataKey(wrapped, id)
 			if err != nil {
-				return nil, err, ""
+				return nil, "", err
 			}
 			got, err := fresh.Open(nil, nil, record)
-			return got, err, "record"
+			return got, "record", err
 		},
-		func(int) ([]byte, error, string) {
+		func(int) ([]byte, string, error) {
 			got, err := keys.Person(anna)
-			return got[:], err, string(id[:])
+			return got[:], string(id[:]), err
 		},
 	}
 	var wg sync.WaitGroup
@@ -94,7 +94,7 @@ func TestForgetUnderLoad(t *testing.T) {
 	for n := range 2 * len(work) {
 		wg.Go(func() {
 			for i := n; ; i++ {
-				got, err, want := work[n%len(work)](i)
+				got, want, err := work[n%len(work)](i)
 				if i == n+20 {
 					started <- struct{}{}
 				}

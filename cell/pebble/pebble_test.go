@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -22,7 +21,7 @@ import (
 	"github.com/querschott/querschott/cell/pebble"
 )
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var quiet = slog.New(slog.DiscardHandler)
 
 func open(t testing.TB, dir string, o pebble.Options) *pebble.Store {
 	t.Helper()

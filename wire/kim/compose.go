@@ -191,12 +191,11 @@ func writeField(b *bytes.Buffer, name, value string) {
 // writeBase64 writes lines of 76 characters (RFC 2045 6.8).
 func writeBase64(b *bytes.Buffer, data []byte) {
 	const octetsPerLine = 57
-	line := make([]byte, 76, 78)
+	var line [76]byte
 	for len(data) > 0 {
 		n := min(len(data), octetsPerLine)
-		line = line[:base64.StdEncoding.EncodedLen(n)]
-		base64.StdEncoding.Encode(line, data[:n])
-		b.Write(line)
+		encoded := base64.StdEncoding.AppendEncode(line[:0], data[:n])
+		b.Write(encoded)
 		b.WriteString("\r\n")
 		data = data[n:]
 	}

@@ -66,8 +66,11 @@ func ReadHeader(octets []byte) Header {
 		dst  *[]string
 		must bool
 	}{
-		{"From", &h.From, true}, {"To", &h.To, true},
-		{"Sender", &h.Sender, false}, {"Reply-To", &h.ReplyTo, false}, {"Cc", &h.Cc, false},
+		{"From", &h.From, true},
+		{"To", &h.To, true},
+		{"Sender", &h.Sender, false},
+		{"Reply-To", &h.ReplyTo, false},
+		{"Cc", &h.Cc, false},
 	} {
 		*a.dst = h.addresses(a.name, a.must)
 	}
