@@ -1,7 +1,9 @@
 package intake
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/cell"
@@ -20,13 +24,15 @@ import (
 
 // house is a journal, its cells and its keys, without doors and entrances.
 type house struct {
-	t     testing.TB
-	cs    []querschott.Compartment
-	keys  map[querschott.Compartment]*seal.Keyring
-	ring  *seal.Keyring
-	cells map[querschott.IK]cell.Store
-	seg   int64
-	log   *slog.Logger
+	t      testing.TB
+	cs     []querschott.Compartment
+	ring   *seal.Keyring
+	cells  map[querschott.IK]cell.Store
+	seg    int64
+	body   int
+	log    *slog.Logger
+	record func(context.Context, []Delivery) error
+	unlock func(...querschott.Compartment) (map[querschott.Compartment]*seal.Keys, error)
 }
 
 func insurers(n int) []querschott.Compartment {
@@ -50,7 +56,11 @@ func newHouse(t testing.TB, n int) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, cs: insurers(n), ring: ring, cells: map[querschott.IK]cell.Store{}, seg: 1 << 20, log: slog.New(slog.DiscardHandler)}
+	h := &house{
+		t: t, cs: insurers(n), ring: ring, cells: map[querschott.IK]cell.Store{}, seg: 1 << 20, body: 1 << 19,
+		log: slog.New(slog.DiscardHandler), unlock: ring.Unlock,
+		record: func(context.Context, []Delivery) error { return nil },
+	}
 	if err := ring.AddCompartments(h.cs...); err != nil {
 		t.Fatal(err)
 	}
@@ -60,12 +70,16 @@ func newHouse(t testing.TB, n int) *house {
 	return h
 }
 
+func (h *house) config(copies ...Copy) Config {
+	return Config{
+		Copies: copies, Quarantine: Copy{copies[0].FS, "quarantine"}, Contexts: seal.NewContexts(h.ring.Public, time.Now),
+		Segment: h.seg, MaxBody: h.body, Now: time.Now, Log: h.log,
+	}
+}
+
 func (h *house) journal(copies ...Copy) *Journal {
 	h.t.Helper()
-	j, err := Open(Config{
-		Copies: copies, Quarantine: Copy{copies[0].FS, "quarantine"}, Contexts: seal.NewContexts(h.ring.Public, time.Now),
-		Segment: h.seg, MaxBody: 1 << 19, Now: time.Now, Log: h.log,
-	})
+	j, err := Open(h.config(copies...))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -75,14 +89,118 @@ func (h *house) journal(copies ...Copy) *Journal {
 func (h *house) pump(j *Journal, handler Handler) *Pump {
 	h.t.Helper()
 	p, err := NewPump(PumpConfig{
-		Journal: j, Unlock: h.ring.Unlock, Handlers: map[querschott.Service]Handler{querschott.EAU: handler}, Keep: Keep,
+		Journal: j, Unlock: h.unlock, Handlers: map[querschott.Service]Handler{querschott.EAU: handler}, Keep: Keep,
 		Cell:   func(ik querschott.IK) (cell.Store, error) { return h.cells[ik], nil },
-		Record: func(context.Context, []Delivery) error { return nil }, Now: time.Now, Log: h.log,
+		Record: h.record, Now: time.Now, Log: h.log,
 	}, h.cs)
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	return p
+}
+
+// run starts a pump; the returned function ends it.
+func run(p *Pump) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() { _ = p.Run(ctx) })
+	return sync.OnceFunc(func() {
+		cancel()
+		done.Wait()
+	})
+}
+
+// all names every compartment of the house with an epoch.
+func (h *house) all(epoch uint64) map[querschott.Compartment]uint64 {
+	m := map[querschott.Compartment]uint64{}
+	for _, c := range h.cs {
+		m[c] = epoch
+	}
+	return m
+}
+
+func (h *house) close(j *Journal) {
+	h.t.Helper()
+	if err := j.Close(); err != nil {
+		h.t.Error(err)
+	}
+}
+
+func (h *house) memory(i int) *celltest.Memory { return h.cells[h.cs[i].Insurer].(*celltest.Memory) }
+
+// drain opens all doors and delivers until nothing waits.
+func (h *house) drain(j *Journal, handler Handler) *Pump {
+	h.t.Helper()
+	p := h.pump(j, handler)
+	stop := run(p)
+	defer stop()
+	if err := p.OpenAll(h.all(1)); err != nil {
+		h.t.Fatal(err)
+	}
+	waitFor(h.t, func() bool { return len(j.Backlogs()) == 0 })
+	return p
+}
+
+// effects is a handler that numbers what it is given, in the cell itself.
+func effects(_ context.Context, m *Message, tx *Tx) (Note, error) {
+	n := uint64(0)
+	switch v, err := tx.Get(effectKey(m.Compartment, nil)); {
+	case err == nil:
+		n = binary.BigEndian.Uint64(v)
+	case !errors.Is(err, cell.ErrNotFound):
+		return Note{}, err
+	}
+	at := binary.BigEndian.AppendUint64(nil, n)
+	tx.Put(effectKey(m.Compartment, at), append(binary.BigEndian.AppendUint64(nil, m.Seq), m.Body...))
+	tx.Put(effectKey(m.Compartment, nil), binary.BigEndian.AppendUint64(nil, n+1))
+	return Note{Result: "stored"}, nil
+}
+
+func effectKey(c querschott.Compartment, at []byte) []byte {
+	return cell.Key(cell.ServiceSpace(c.Service), cell.KindIndex, []byte("effect"), at)
+}
+
+type effect struct {
+	seq  uint64
+	body string
+}
+
+// effects returns what a compartment's cell has of the handler above, in the order of delivery.
+func (h *house) effects(c querschott.Compartment) []effect {
+	h.t.Helper()
+	var list []effect
+	prefix := cell.Key(cell.ServiceSpace(c.Service), cell.KindIndex, []byte("effect"))
+	err := h.cells[c.Insurer].Scan(prefix, cell.PrefixEnd(prefix), func(k, v []byte) error {
+		if !bytes.Equal(k, effectKey(c, nil)) {
+			list = append(list, effect{binary.BigEndian.Uint64(v), string(v[8:])})
+		}
+		return nil
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return list
+}
+
+func bodies(list []effect) []string {
+	var out []string
+	for _, e := range list {
+		out = append(out, e.body)
+	}
+	return out
+}
+
+// fill appends n messages to a compartment; their bodies are their numbers, 400 bytes long.
+func (h *house) fill(j *Journal, c querschott.Compartment, n int) []string {
+	h.t.Helper()
+	var want []string
+	for i := range n {
+		want = append(want, fmt.Sprintf("%-400d", i))
+		if err := h.append(j, c, fmt.Sprint(i), want[i]); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	return want
 }
 
 func (h *house) append(j *Journal, c querschott.Compartment, id, body string) error {
@@ -92,69 +210,31 @@ func (h *house) append(j *Journal, c querschott.Compartment, id, body string) er
 
 func mem(d *crashdisk.Disk) Copy { return Copy{d, "journal"} }
 
-// collect is a handler that remembers what it delivered.
-type collect struct {
-	mu   sync.Mutex
-	list map[querschott.Compartment][]string
-}
-
-func (c *collect) take(_ context.Context, m *Message, tx *Tx) (Note, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.list[m.Compartment] = append(c.list[m.Compartment], string(m.Body))
-	return Note{Result: "stored"}, nil
-}
-
 func TestDeliveryInOrder(t *testing.T) {
 	h := newHouse(t, 3)
 	d := crashdisk.New()
-	j := h.journal(mem(d), Copy{d, "second"})
-	for i := range 300 {
-		if err := h.append(j, h.cs[i%3], fmt.Sprint(i), fmt.Sprint(i/3)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := j.Close(); err != nil {
-		t.Fatal(err)
-	}
-	j = h.journal(mem(d), Copy{d, "second"})
-	got := &collect{list: map[querschott.Compartment][]string{}}
-	p := h.pump(j, got.take)
-	ctx, cancel := context.WithCancel(t.Context())
-	var run sync.WaitGroup
-	run.Go(func() { _ = p.Run(ctx) })
-	open := map[querschott.Compartment]uint64{}
+	copies := []Copy{mem(d), {d, "second"}}
+	j := h.journal(copies...)
+	want := map[querschott.Compartment][]string{}
 	for _, c := range h.cs {
-		open[c] = 1
+		want[c] = h.fill(j, c, 100)
 	}
-	if err := p.OpenAll(open); err != nil {
-		t.Fatal(err)
+	h.close(j)
+	j = h.journal(copies...)
+	if p := h.drain(j, effects); p.Stats().Delivered != 300 {
+		t.Errorf("%d delivered, want 300", p.Stats().Delivered)
 	}
-	waitFor(t, func() bool { return p.Stats().Delivered == 300 })
-	cancel()
-	run.Wait()
 	for _, c := range h.cs {
-		for i, body := range got.list[c] {
-			if body != fmt.Sprint(i) {
-				t.Fatalf("%s: message %d is %q", c, i, body)
-			}
-		}
-		if got := j.Waiting(c); got != 0 {
-			t.Errorf("%s: %d still wait", c, got)
+		if diff := cmp.Diff(want[c], bodies(h.effects(c))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c, diff)
 		}
 	}
-	if err := j.Close(); err != nil {
-		t.Fatal(err)
-	}
-	j = h.journal(mem(d), Copy{d, "second"})
-	h.pump(j, got.take)
-	for _, c := range h.cs {
-		if got := j.Waiting(c); got != 0 {
-			t.Errorf("%s: %d wait again after a restart", c, got)
-		}
-	}
-	if err := j.Close(); err != nil {
-		t.Fatal(err)
+	h.close(j)
+	j = h.journal(copies...)
+	defer h.close(j)
+	h.pump(j, effects)
+	if got := j.Backlogs(); len(got) != 0 {
+		t.Errorf("%v wait again after a restart", got)
 	}
 }
 
@@ -162,37 +242,19 @@ func TestTooLarge(t *testing.T) {
 	h := newHouse(t, 1)
 	j := h.journal(mem(crashdisk.New()))
 	defer j.Close()
-	err := h.append(j, h.cs[0], "1", string(make([]byte, 1<<20)))
-	if got := querschott.CodeOf(err); got != querschott.CodeTooLarge {
-		t.Errorf("got %v (%s)", err, got)
-	}
-}
-
-func TestFullDiskIsTransient(t *testing.T) {
-	h := newHouse(t, 1)
-	d := crashdisk.New()
-	d.Limit(3 << 20)
-	j := h.journal(mem(d))
-	defer j.Close()
-	accepted := 0
-	var err error
-	for i := range 1000 {
-		if err = h.append(j, h.cs[0], fmt.Sprint(i), string(make([]byte, 100<<10))); err != nil {
-			break
+	for name, a := range map[string]Arrival{
+		"body":       {Compartment: h.cs[0], Body: make([]byte, h.body+1)},
+		"message id": {Compartment: h.cs[0], MessageID: string(make([]byte, maxEnvelope+1))},
+	} {
+		if _, err := j.Append(t.Context(), a); querschott.CodeOf(err) != querschott.CodeTooLarge {
+			t.Errorf("%s: got %v", name, err)
 		}
-		accepted++
 	}
-	if got := querschott.CodeOf(err); got != querschott.CodeNoRoom {
-		t.Fatalf("got %v after %d", err, accepted)
+	cfg := h.config(mem(crashdisk.New()))
+	cfg.MaxBody = int(h.seg)
+	if _, err := Open(cfg); err == nil {
+		t.Error("a journal was opened whose segments are too small for what it takes")
 	}
-	if j.Trouble() == "" {
-		t.Error("nobody is told that there is no room")
-	}
-	if got := j.Waiting(h.cs[0]); got != accepted {
-		t.Errorf("%d wait, %d were accepted", got, accepted)
-	}
-	d.Limit(-1)
-	waitFor(t, func() bool { return h.append(j, h.cs[0], "again", "x") == nil })
 }
 
 // waitFor asks until the answer is yes; the test's own deadline ends it otherwise.

@@ -77,25 +77,22 @@ func (j *Journal) readEntry(r ref) (header, []byte, error) {
 	if !errors.Is(err, errDamaged) {
 		return h, body, err
 	}
-	for _, e := range r.seg.search() {
-		if e.seq == r.seq {
-			return j.readWhole(r.seg, int64(e.off), e.bodyLen, is)
-		}
+	if e, ok := r.seg.search()[r.seq]; ok {
+		return j.readWhole(r.seg, int64(e.off), e.bodyLen, is)
 	}
 	return h, nil, err
 }
 
 // search lists the entries that any copy has whole by reading all of it, once. Only damage makes it necessary.
-func (s *segment) search() []entry {
+func (s *segment) search() map[uint64]entry {
 	s.searched.Do(func() {
+		all := newContents()
 		for _, f := range s.files() {
-			if f == nil {
-				continue
-			}
-			if entries, _, err := scan(f, s.head); err == nil {
-				s.whole = append(s.whole, entries...)
+			if f != nil {
+				_ = all.scan(f, s.head) // what cannot be read is not found
 			}
 		}
+		s.whole = all.entries
 	})
 	return s.whole
 }

@@ -2,7 +2,6 @@ package intake
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/internal/disk"
+	"github.com/querschott/querschott/seal"
 )
 
 // remains is what a start finds of one segment, before it is trusted.
@@ -254,13 +254,14 @@ func (j *Journal) recoverSegment(s *segment) error {
 		j.queueOf(c).push(e.ref(s))
 	}
 	j.segments[s.head.number] = s
+	j.highest = max(j.highest, s.head.number)
 	return nil
 }
 
 // entriesOf returns every entry that any copy has, from its index or by scanning.
 func (j *Journal) entriesOf(s *segment) ([]entry, error) {
-	union := map[uint64]entry{}
-	indexed, readable, settled := 0, 0, int64(dataStart)
+	union := newContents()
+	indexed, readable := 0, 0
 	var errs error
 	for i, f := range s.files() {
 		if f == nil {
@@ -269,21 +270,14 @@ func (j *Journal) entriesOf(s *segment) ([]entry, error) {
 		entries, err := readIndex(f, s.head)
 		if err == nil {
 			indexed++
-		} else {
-			var to int64
-			entries, to, err = scan(f, s.head)
-			settled = max(settled, to)
-		}
-		if err != nil {
+			for _, e := range entries {
+				union.add(e)
+			}
+		} else if err = union.scan(f, s.head); err != nil {
 			errs = errors.Join(errs, fmt.Errorf("couldn't read %s: %w", j.cfg.Copies[i].path(s.head.number), err))
 			continue
 		}
 		readable++
-		for _, e := range entries {
-			if _, known := union[e.seq]; !known {
-				union[e.seq] = e
-			}
-		}
 	}
 	if readable == 0 { // it must not pass for an empty one
 		return nil, fmt.Errorf("couldn't read segment %s in any copy: %w", segmentName(s.head.number), errs)
@@ -291,8 +285,8 @@ func (j *Journal) entriesOf(s *segment) ([]entry, error) {
 	if errs != nil {
 		j.cfg.Log.Error("a copy of the journal cannot be read", "err", errs)
 	}
-	entries := slices.SortedFunc(maps.Values(union), func(a, b entry) int { return cmp.Compare(a.seq, b.seq) })
-	if indexed < readable && j.putGapsAside(s, entries, settled) {
+	entries := union.sorted()
+	if indexed < readable && j.putGapsAside(s, entries, union) {
 		j.writeIndex(s, entries)
 	}
 	return entries, nil
@@ -301,11 +295,14 @@ func (j *Journal) entriesOf(s *segment) ([]entry, error) {
 // putGapsAside looks for entries whose headers are damaged in every copy. What an interrupted write has left is none of
 // them: nobody was promised anything, and no later record says that it was durable. It reports whether the segment
 // needs no further look; if not, the segment is kept.
-func (j *Journal) putGapsAside(s *segment, entries []entry, settled int64) bool {
+func (j *Journal) putGapsAside(s *segment, entries []entry, in *contents) bool {
 	ok := true
 	seq, end := s.head.firstSeq(), int64(dataStart)
 	for _, e := range entries {
-		if upTo := min(int64(e.off), settled); e.seq > seq && upTo > end {
+		for in.places[end] {
+			end += recordSize(seal.EncSize)
+		}
+		if upTo := min(int64(e.off), in.settled); e.seq > seq && upTo > end {
 			name := fmt.Sprintf("%s-%d", segmentName(s.head.number), end)
 			err := j.putAside(s, name, end, int(upTo-end))
 			j.cfg.Log.Error("ALARM: accepted messages are damaged in every copy of the journal; their bytes were put aside",

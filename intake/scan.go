@@ -1,12 +1,15 @@
 package intake
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 
 	"github.com/querschott/querschott/internal/disk"
+	"github.com/querschott/querschott/seal"
 )
 
 const scanWindow = 1 << 20
@@ -33,19 +36,55 @@ func walk(f disk.File, head segmentHead, visit func(h header, off int64, body []
 	return nil
 }
 
-// scan lists the entries of one copy that are whole, and up to where its records say that everything was durable.
-func scan(f disk.File, head segmentHead) (entries []entry, settled int64, err error) {
-	err = walk(f, head, func(h header, off int64, _ []byte) {
+// contents is what the whole records of a segment are.
+type contents struct {
+	entries  map[uint64]entry    // by sequence number
+	needs    map[uint64][16]byte // the context of each entry
+	contexts map[[16]byte]bool   // that are there
+	places   map[int64]bool      // and where their records stand
+	settled  int64               // before this offset everything was durable, as the records say
+}
+
+func newContents() *contents {
+	return &contents{map[uint64]entry{}, map[uint64][16]byte{}, map[[16]byte]bool{}, map[int64]bool{}, dataStart}
+}
+
+// scan adds what one copy has.
+func (in *contents) scan(f disk.File, head segmentHead) error {
+	return walk(f, head, func(h header, off int64, body []byte) {
 		e := h.entry(off)
-		if h.kind != kindEntry || !e.plausible(head) {
-			return
-		}
-		entries = append(entries, e)
-		if int64(h.settled) <= off {
-			settled = max(settled, int64(h.settled))
+		switch {
+		case h.kind == kindContext && len(body) == seal.EncSize:
+			in.contexts[h.context], in.places[off] = true, true
+		case h.kind == kindEntry && e.plausible(head):
+			in.add(e)
+			in.needs[e.seq] = h.context
+			if int64(h.settled) <= off {
+				in.settled = max(in.settled, int64(h.settled))
+			}
 		}
 	})
-	return entries, settled, err
+}
+
+// add takes an entry of one copy; the first copy that has it counts.
+func (in *contents) add(e entry) {
+	if _, known := in.entries[e.seq]; !known {
+		in.entries[e.seq] = e
+	}
+}
+
+// sorted returns the entries by sequence number. It leaves out those of an interrupted write whose context was not
+// written: nobody was promised anything.
+func (in *contents) sorted() []entry {
+	list := make([]entry, 0, len(in.entries))
+	for seq, e := range in.entries {
+		if id, ok := in.needs[seq]; ok && !in.contexts[id] && int64(e.off) >= in.settled {
+			continue
+		}
+		list = append(list, e)
+	}
+	slices.SortFunc(list, func(a, b entry) int { return cmp.Compare(a.seq, b.seq) })
+	return list
 }
 
 // window reads a file forward through one buffer.

@@ -33,9 +33,9 @@ type segment struct {
 	mending bool                        // a copy is being restored; guarded by Journal.mu
 
 	// Used only when there is damage.
-	searched sync.Once // guards whole
-	whole    []entry   // see search
-	twins    sync.Map  // [16]byte -> []byte, see twin
+	searched sync.Once        // guards whole
+	whole    map[uint64]entry // see search
+	twins    sync.Map         // [16]byte -> []byte, see twin
 }
 
 func newSegment(head segmentHead, files []disk.File) *segment {
