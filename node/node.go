@@ -264,7 +264,7 @@ func (n *Node) openDoors(context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.doors, err = door.Open(door.Config{
+	n.doors, err = door.Open(door.Config{ //nolint:contextcheck // what it records must be recorded whatever becomes of the caller
 		FS: disk.OS{}, Dir: n.path("doors"), Compartments: compartments(n.insurers), Operators: operators,
 		Machine: machine, MachineKey: verifier, Record: n.recordOrder, Last: n.lastOrders(), Now: n.opt.Now, Log: n.log,
 	})
