@@ -1,0 +1,119 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// bin is the directory with the program under test, built with the race detector; a data race ends it with exit code 66.
+var bin string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "querschott-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // best effort: it lies in the system's temporary directory
+	bin = dir
+	cmd := exec.Command("go", "build", "-race", "-o", filepath.Join(dir, "querschott"), "../cmd/querschott")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "couldn't build the program: %v\n%s", err, out)
+		return 1
+	}
+	settings := map[string]string{
+		"PATH":   dir + string(os.PathListSeparator) + os.Getenv("PATH") + string(os.PathListSeparator) + "/usr/sbin",
+		"GORACE": "halt_on_error=1 exitcode=66",
+	}
+	for name, value := range settings {
+		if err := os.Setenv(name, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	for _, name := range []string{"QUERSCHOTT_CONFIG", "QUERSCHOTT_DEMO", "QUERSCHOTT_OPERATOR_KEY"} {
+		if err := os.Unsetenv(name); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return m.Run()
+}
+
+// long reports whether the long runs are wanted.
+func long() bool { return os.Getenv("QUERSCHOTT_LONG") != "" }
+
+// missing fails the test when CI=true and skips it otherwise.
+func missing(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// need finds a foreign program.
+func need(t testing.TB, program string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		missing(t, "%s is not installed: %v", program, err)
+	}
+	return path
+}
+
+// shared returns the files of the published test material that match a pattern, at least one. QUERSCHOTT_SHARED
+// overrides its place, which is ../shared seen from the repository.
+func shared(t testing.TB, pattern string) []string {
+	t.Helper()
+	dir := os.Getenv("QUERSCHOTT_SHARED")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "shared")
+	}
+	files, err := filepath.Glob(filepath.Join(dir, filepath.FromSlash(pattern)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		missing(t, "the shared test material is missing: nothing matches %s in %s", pattern, dir)
+	}
+	return files
+}
+
+// eventually asks again and again until the answer is yes. It gives up shortly before the test's deadline.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	ctx, cancel := patience(t)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// patience is a context that ends a little before the test's deadline, so that what was waited for is named.
+func patience(t testing.TB) (context.Context, context.CancelFunc) {
+	const rest = 10 * time.Second
+	if d, ok := t.(interface{ Deadline() (time.Time, bool) }); ok {
+		if at, set := d.Deadline(); set {
+			return context.WithDeadline(t.Context(), at.Add(-rest))
+		}
+	}
+	return context.WithTimeout(t.Context(), 10*time.Minute)
+}
