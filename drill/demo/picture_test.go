@@ -9,6 +9,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/drill/demo"
 )
 
 // TestPicture takes the README's picture: the page of a demonstration with one door closed and one on hold. It runs only
