@@ -4,6 +4,8 @@ import (
 	"math"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
 	"github.com/querschott/querschott/gate/mail"
@@ -63,13 +65,13 @@ type Spool struct {
 	Messages  int              `json:"messages"`
 	Bytes     int64            `json:"bytes"`
 	Copies    []CopyRoom       `json:"copies"`
-	RoomHours *float64         `json:"room_hours"` // at the arrivals of the last hour; null: nothing arrived
+	RoomHours *float64         `json:"room_hours"` // at the rate since the start, if nothing were delivered; null: nothing arrived
 	Trouble   string           `json:"trouble,omitempty"`
 	Flagged   int              `json:"flagged"` // kept with findings since the start
 	Damaged   uint64           `json:"damaged"` // put aside in the quarantine since the start
 }
 
-// CopyRoom is the room that a copy of the journal has.
+// CopyRoom is the room that a copy of the journal has; copies on one device share it.
 type CopyRoom struct {
 	Dir  string `json:"dir"`
 	Free int64  `json:"free_bytes"` // -1: not known
@@ -136,19 +138,39 @@ func (n *Node) Spool() Spool {
 		s.Messages += b.Messages
 		s.Bytes += b.Bytes
 	}
+	room := roomPerCopy(n.cfg.Intake.Copies)
 	least := int64(math.MaxInt64)
-	for _, dir := range n.cfg.Intake.Copies {
-		free, err := disk.Free(dir)
-		if err != nil {
-			free = -1
-		}
-		least = min(least, free)
-		s.Copies = append(s.Copies, CopyRoom{Dir: dir, Free: free})
+	for i, dir := range n.cfg.Intake.Copies {
+		least = min(least, room[i])
+		s.Copies = append(s.Copies, CopyRoom{Dir: dir, Free: room[i]})
 	}
 	if hours := n.roomHours(least); hours >= 0 {
 		s.RoomHours = &hours
 	}
 	return s
+}
+
+// roomPerCopy returns how many bytes each copy may still take: copies on one device share its room. -1: not known.
+func roomPerCopy(dirs []string) []int64 {
+	device := make([]uint64, len(dirs))
+	share := map[uint64]int64{}
+	for i, dir := range dirs {
+		var st unix.Stat_t
+		if err := unix.Stat(dir, &st); err == nil {
+			device[i] = st.Dev
+		}
+		share[device[i]]++
+	}
+	room := make([]int64, len(dirs))
+	for i, dir := range dirs {
+		free, err := disk.Free(dir)
+		if err != nil {
+			room[i] = -1
+			continue
+		}
+		room[i] = free / share[device[i]]
+	}
+	return room
 }
 
 // roomHours is how long the free bytes last at the rate since the start, negative if nothing has arrived.

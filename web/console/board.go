@@ -108,8 +108,8 @@ func (c *Console) situation(b *board, l *locale) situation { return situation{b,
 // Name returns an insurer's name.
 func (s situation) Name(ik querschott.IK) string { return s.names(ik) }
 
-// RoomLow reports whether the journal fills up within a day.
-func (s situation) RoomLow() bool { return s.Snapshot.RoomHours >= 0 && s.Snapshot.RoomHours < 24 }
+// RoomLow reports whether the journal would fill up within four hours: half a shift.
+func (s situation) RoomLow() bool { return s.Snapshot.RoomHours >= 0 && s.Snapshot.RoomHours < 4 }
 
 func (c *Console) name(ik querschott.IK) string {
 	if i, ok := c.insurers[ik]; ok {

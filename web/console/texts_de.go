@@ -37,7 +37,7 @@ func german() map[string]string {
 		"totals": "Summen", "total.accepted": "angenommen", "total.delivered": "zugestellt", "total.waiting": "wartend",
 		"total.refused": "vorläufig abgewiesen", "total.rejected": "abgelehnt", "total.lost": "verloren", "total.room": "Platz im Journal",
 		"total.oldest": "älteste %s", "total.audited": "geprüft %s", "total.unaudited": "nicht geprüft", "total.unknown": "unbekannt",
-		"journal.trouble": "Das Journal ist gestört.", "room.low": "Das Journal ist bald voll, noch",
+		"journal.trouble": "Das Journal ist gestört.", "room.low": "Würde nichts zugestellt, wäre das Journal voll in",
 		"aside.waiting": "Wartet auf zweite Person", "aside.nothing": "Nichts.", "aside.all.one": "%s Vorschlag ansehen", "aside.all.many": "Alle %s Vorschläge ansehen",
 		"aside.moves": "Letzte Bewegungen", "aside.still": "Keine seit dem Start.",
 		"say.moved": "%s, %s: %s, von %s.", "say.many.one": "%s Tür bewegt.", "say.many.many": "%s Türen bewegt.",

@@ -37,7 +37,7 @@ func english() map[string]string {
 		"totals": "Totals", "total.accepted": "accepted", "total.delivered": "delivered", "total.waiting": "waiting",
 		"total.refused": "refused for now", "total.rejected": "rejected", "total.lost": "lost", "total.room": "room in the journal",
 		"total.oldest": "oldest %s", "total.audited": "checked %s", "total.unaudited": "not checked", "total.unknown": "not known",
-		"journal.trouble": "The journal is in trouble.", "room.low": "The journal is nearly full, left are",
+		"journal.trouble": "The journal is in trouble.", "room.low": "If nothing were delivered, the journal would be full in",
 		"aside.waiting": "Waiting for a second person", "aside.nothing": "Nothing.", "aside.all.one": "See %s proposal", "aside.all.many": "See all %s proposals",
 		"aside.moves": "Last moves", "aside.still": "None since the start.",
 		"say.moved": "%s, %s: %s, by %s.", "say.many.one": "%s door moved.", "say.many.many": "%s doors moved.",
