@@ -27,7 +27,8 @@
 // Everything else that is local to the platform ([Box]): XAES-256-GCM (C2SP XAES-256-GCM) with random 192-bit nonces, so
 // that nobody has to count messages.
 //
-// Pseudonyms of insured persons: HMAC-SHA-256 under the compartment's index key, 16 bytes.
+// Pseudonyms of insured persons: HMAC-SHA-256 under the compartment's index key, 16 bytes. Names of other data that must
+// be found again without being kept ([Keys.Blind]): the same with a label in front, 32 bytes.
 //
 // # Files
 //

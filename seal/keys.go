@@ -131,6 +131,21 @@ func (k *Keys) Person(p querschott.KVNR) (id PersonID, err error) {
 	return id, err
 }
 
+// Blind returns a name for data under which this compartment finds it again and which tells nobody else whether the data
+// is known here: HMAC-SHA-256 under the compartment's index key. The label says what kind of data it is; the same data has
+// other names under other labels, and none of them is a [Keys.Person]. It fails with [ErrForgotten] only.
+func (k *Keys) Blind(label string, data []byte) (name [32]byte, err error) {
+	err = k.use(func(o *ownKeys) error {
+		mac := hmac.New(sha256.New, o.index)
+		// The length in front, whose first byte is zero, begins no KVNR: so no pseudonym of Person is made here.
+		mac.Write(appendField(appendField(make([]byte, 0, 64), "querschott blind v1"), label))
+		mac.Write(data)
+		mac.Sum(name[:0])
+		return nil
+	})
+	return name, err
+}
+
 // RecordOverhead is by how many bytes [DataKey.Seal] lengthens: the nonce and the tag.
 const RecordOverhead = 12 + tagSize
 

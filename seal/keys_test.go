@@ -2,6 +2,7 @@ package seal
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"slices"
@@ -127,6 +128,40 @@ func TestPersonIsAPseudonym(t *testing.T) {
 	}
 	if a == person(t, foreign, anna) {
 		t.Error("a person has the same pseudonym in two compartments")
+	}
+}
+
+func TestBlind(t *testing.T) {
+	keys, _, _ := newTestKeys(t, eau)
+	foreign, _, _ := newTestKeys(t, other)
+	blind := func(k *Keys, label, data string) [32]byte {
+		t.Helper()
+		name, err := k.Blind(label, []byte(data))
+		must(t, err)
+		return name
+	}
+	name := blind(keys, "file", "octets")
+	if name != blind(keys, "file", "octets") {
+		t.Error("the same data has two names")
+	}
+	for what, other := range map[string][32]byte{
+		"other data":                      blind(keys, "file", "octetz"),
+		"another label":                   blind(keys, "content", "octets"),
+		"another compartment":             blind(foreign, "file", "octets"),
+		"another place of the same bytes": blind(keys, "fileo", "ctets"),
+		"no key":                          sha256.Sum256([]byte("octets")),
+	} {
+		if name == other {
+			t.Errorf("%s has the same name", what)
+		}
+	}
+	a, p := blind(keys, "", anna.Reveal()), person(t, keys, anna)
+	if bytes.HasPrefix(a[:], p[:]) {
+		t.Error("a name is the pseudonym of a person")
+	}
+	keys.Forget()
+	if got, err := keys.Blind("file", []byte("octets")); !errors.Is(err, ErrForgotten) || got != [32]byte{} {
+		t.Errorf("after Forget: %x, %v", got, err)
 	}
 }
 
