@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -271,7 +272,11 @@ func writeExample(b *strings.Builder, v reflect.Value, indent string) {
 			text, _ := x.MarshalText() // never fails
 			fmt.Fprintf(b, "%s%s: %s\n", indent, key, text)
 		case []string:
-			fmt.Fprintf(b, "%s%s: [%s]\n", indent, key, strings.Join(x, ", "))
+			quoted := make([]string, len(x))
+			for i, s := range x {
+				quoted[i] = strconv.Quote(s)
+			}
+			fmt.Fprintf(b, "%s%s: [%s]\n", indent, key, strings.Join(quoted, ", "))
 		case string:
 			fmt.Fprintf(b, "%s%s: %q\n", indent, key, x)
 		default:
