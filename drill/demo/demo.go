@@ -96,6 +96,9 @@ type Platform struct {
 	auditor *drill.Auditor
 	file    File
 
+	last   drill.Verdict // of the last whole look; the goroutine of the lines owns it
+	looked time.Time
+
 	mu     sync.Mutex // guards the fields below
 	begun  time.Time
 	moves  int
