@@ -65,6 +65,7 @@ type Pump struct {
 	chambers map[querschott.Compartment]*chamber // fixed
 	line     chan *chamber                       // who waits for a turn; every chamber at most once
 	relief   chan struct{}                       // asks for one more worker
+	long     time.Duration                       // after which a turn's worker is replaced
 
 	mu    sync.Mutex // guards stats
 	stats PumpStats
@@ -86,7 +87,7 @@ func NewPump(cfg PumpConfig, compartments []querschott.Compartment) (*Pump, erro
 	}
 	p := &Pump{
 		cfg: cfg, chambers: map[querschott.Compartment]*chamber{},
-		line: make(chan *chamber, len(compartments)), relief: make(chan struct{}, 1),
+		line: make(chan *chamber, len(compartments)), relief: make(chan struct{}, 1), long: longTurn,
 	}
 	for _, c := range compartments {
 		ch := &chamber{c: c, unread: map[uint64]struct{}{}}
@@ -216,7 +217,7 @@ func (p *Pump) work(ctx context.Context) {
 			return
 		case ch := <-p.line:
 			replaced := make(chan struct{})
-			long := time.AfterFunc(longTurn, func() {
+			long := time.AfterFunc(p.long, func() {
 				defer close(replaced)
 				select {
 				case p.relief <- struct{}{}:
