@@ -68,7 +68,9 @@ type Document struct {
 	Until      Date // expected until
 	Determined Date // festgestellt am
 	Type       Type
-	Diagnoses  int // number of ICD codes; the codes themselves are not read
+	Diagnoses  int // number of ICD codes; the codes themselves are not kept
+
+	Content ContentKey // of a sick note of which everything that counts for it was read; zero otherwise
 }
 
 // FindingKind says what is odd about a document.

@@ -3,9 +3,6 @@ package eau
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/xml"
-	"errors"
-	"io"
 	"strings"
 	"unicode/utf8"
 
@@ -42,14 +39,17 @@ type reader struct {
 	bundle  bool   // the root is a FHIR Bundle
 	profile string // of the bundle
 	asked   bool   // a cancellation's List was seen
+	stopped bool   // before the end of the document
 
-	res resource // the resource being read
+	res     resource // the resource being read
+	content content
 }
 
 // resource collects what decides about a resource only at its end.
 type resource struct {
 	system, code, value string // of the innermost identifier or coding being read
 	extension           string // url of the innermost extension of a Condition
+	certainty, side     string // of the ICD code being read
 	diagnoses           int
 	condition           bool // is the Condition_AU
 	from, until, found  string
@@ -68,86 +68,73 @@ func (r *reader) note(kind FindingKind, field string) {
 }
 
 func (r *reader) parse(text []byte) {
-	var src io.Reader = bytes.NewReader(text)
-	if !utf8.Valid(text) {
+	s := scanner{}
+	if utf8.Valid(text) {
+		s.text = string(text)
+	} else {
 		r.note(FindingCharset, "")
-		src = &latin1{src: text}
-	}
-	d := xml.NewDecoder(src)
-	d.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) {
-		// encoding/xml asks only for sets other than UTF-8. What counts here is ASCII in each of them.
-		r.note(FindingCharset, "")
-		return in, nil
+		s.text = latin1(text)
 	}
 	for {
-		token, err := d.Token()
-		if errors.Is(err, io.EOF) {
-			return
+		t, err := s.next()
+		if s.charset {
+			r.note(FindingCharset, "") // what counts here is ASCII in each of them
 		}
-		if err != nil {
-			r.note(FindingSyntax, "")
+		switch {
+		case err != nil:
+			r.stop(FindingSyntax)
 			return
-		}
-		switch t := token.(type) {
-		case xml.StartElement:
-			if !r.start(t) {
-				return
-			}
-		case xml.EndElement:
+		case t == tokenEnd:
+			return
+		case t == tokenDirective:
+			r.stop(FindingDTD)
+			return
+		case t == tokenClose:
 			r.end()
-		case xml.Directive:
-			r.note(FindingDTD, "")
+		case !r.start(&s):
 			return
 		}
 	}
 }
 
 // latin1 widens every octet to a character: text that is no UTF-8 is mostly of this kind, and its ASCII stays ASCII.
-type latin1 struct{ src []byte }
-
-func (l *latin1) Read(p []byte) (int, error) {
-	if len(l.src) == 0 {
-		return 0, io.EOF
+func latin1(octets []byte) string {
+	text := make([]byte, 0, 2*len(octets))
+	for _, c := range octets {
+		text = utf8.AppendRune(text, rune(c))
 	}
-	n := 0
-	for len(l.src) > 0 && n+utf8.UTFMax <= len(p) {
-		n += utf8.EncodeRune(p[n:], rune(l.src[0]))
-		l.src = l.src[1:]
-	}
-	return n, nil
+	return string(text)
 }
 
-func (r *reader) start(t xml.StartElement) bool {
+// stop notes why reading ends before the end of the document.
+func (r *reader) stop(why FindingKind) {
+	r.note(why, "")
+	r.stopped = true
+}
+
+func (r *reader) start(s *scanner) bool {
 	if len(r.marks) == MaxDepth {
-		r.note(FindingTooDeep, "")
+		r.stop(FindingTooDeep)
 		return false
 	}
+	_, local := cutName(s.name)
 	if len(r.marks) == 0 {
 		if r.root {
-			r.note(FindingSyntax, "") // encoding/xml reads on after the end of a document
+			r.stop(FindingSyntax) // a document has one root
 			return false
 		}
 		r.root = true
-		r.bundle = t.Name.Local == "Bundle" && t.Name.Space == fhirNamespace
+		r.bundle = local == "Bundle" && s.space == fhirNamespace
 	}
 	r.marks = append(r.marks, len(r.path))
 	if len(r.path) > 0 {
 		r.path = append(r.path, '/')
 	}
-	r.path = append(r.path, t.Name.Local...)
+	r.path = append(r.path, local...)
 	if len(r.marks) == 4 {
 		r.res = resource{}
 	}
-	var value, url string
-	for _, a := range t.Attr {
-		switch a.Name.Local {
-		case "value":
-			value = a.Value
-		case "url":
-			url = a.Value
-		}
-	}
-	r.element(value, url)
+	r.element(s.value, s.url)
 	return true
 }
 
@@ -162,13 +149,19 @@ func (r *reader) element(value, url string) {
 		r.date(&r.doc.Issued, value, "Issued")
 	case "Bundle/entry/resource/Composition/type/coding",
 		"Bundle/entry/resource/Patient/identifier",
+		"Bundle/entry/resource/Practitioner/identifier",
+		"Bundle/entry/resource/PractitionerRole/organization/identifier",
+		"Bundle/entry/resource/Organization/identifier",
 		"Bundle/entry/resource/Coverage/type/coding",
 		"Bundle/entry/resource/Coverage/payor/identifier",
 		"Bundle/entry/resource/Condition/code/coding",
 		"Bundle/entry/resource/List/entry/item/identifier":
-		r.res.system, r.res.code, r.res.value = "", "", ""
+		r.res.system, r.res.code, r.res.value, r.res.certainty, r.res.side = "", "", "", "", ""
 	case "Bundle/entry/resource/Composition/type/coding/system",
 		"Bundle/entry/resource/Patient/identifier/system",
+		"Bundle/entry/resource/Practitioner/identifier/system",
+		"Bundle/entry/resource/PractitionerRole/organization/identifier/system",
+		"Bundle/entry/resource/Organization/identifier/system",
 		"Bundle/entry/resource/Coverage/type/coding/system",
 		"Bundle/entry/resource/Coverage/payor/identifier/system",
 		"Bundle/entry/resource/Condition/code/coding/system":
@@ -178,13 +171,23 @@ func (r *reader) element(value, url string) {
 		"Bundle/entry/resource/Condition/code/coding/code":
 		r.res.code = value
 	case "Bundle/entry/resource/Patient/identifier/value",
+		"Bundle/entry/resource/Practitioner/identifier/value",
+		"Bundle/entry/resource/PractitionerRole/organization/identifier/value",
+		"Bundle/entry/resource/Organization/identifier/value",
 		"Bundle/entry/resource/Coverage/payor/identifier/value",
 		"Bundle/entry/resource/List/entry/item/identifier/value":
 		r.res.value = value
 	case "Bundle/entry/resource/List":
 		r.asked = true
-	case "Bundle/entry/resource/Condition/extension":
+	case "Bundle/entry/resource/Condition/extension", "Bundle/entry/resource/Condition/code/coding/extension":
 		r.res.extension = url
+	case "Bundle/entry/resource/Condition/code/coding/extension/valueCoding/code":
+		switch r.res.extension {
+		case "http://fhir.de/StructureDefinition/icd-10-gm-diagnosesicherheit":
+			r.res.certainty = value
+		case "http://fhir.de/StructureDefinition/seitenlokalisation":
+			r.res.side = value
+		}
 	case "Bundle/entry/resource/Condition/extension/valueDateTime":
 		if r.res.extension == "http://hl7.org/fhir/StructureDefinition/condition-assertedDate" {
 			r.res.found = value
@@ -205,6 +208,10 @@ func (r *reader) end() {
 		}
 	case "Bundle/entry/resource/Patient/identifier":
 		r.person(r.res.system, r.res.value)
+	case "Bundle/entry/resource/Practitioner/identifier",
+		"Bundle/entry/resource/PractitionerRole/organization/identifier",
+		"Bundle/entry/resource/Organization/identifier":
+		r.content.issuer(r.res.system, r.res.value)
 	case "Bundle/entry/resource/Coverage/type/coding":
 		r.set(&r.doc.Scheme, short(r.res.code), "Scheme")
 	case "Bundle/entry/resource/Coverage/payor/identifier":
@@ -213,6 +220,7 @@ func (r *reader) end() {
 		switch r.res.system {
 		case "http://fhir.de/CodeSystem/bfarm/icd-10-gm":
 			r.res.diagnoses++
+			r.content.diagnosis(r.res.code, r.res.certainty, r.res.side)
 		case "https://fhir.kbv.de/CodeSystem/KBV_CS_SFHIR_KBV_FHIR_DOKUMENTTYPE":
 			r.res.condition = r.res.code == "eAU"
 		}
@@ -235,7 +243,7 @@ func (r *reader) set(dst *string, value, field string) {
 	case value == "":
 		r.note(FindingUnreadable, field)
 	case *dst == "":
-		*dst = value
+		*dst = strings.Clone(value) // the document's text is not kept for it
 	case *dst != value:
 		r.note(FindingAmbiguous, field)
 	}
@@ -337,8 +345,9 @@ func (r *reader) finish() {
 		r.must(d.Type != "", "Type")
 		r.must(d.Until != "", "Until")
 		r.must(d.Determined != "", "Determined")
-		r.must(d.Diagnoses > 0, "Diagnoses")
+		r.must(d.Diagnoses > 0 && !r.content.incomplete, "Diagnoses")
 		r.must(d.From != "" || d.Type == Following || d.Type == FollowingEnd, "From")
+		d.Content = r.contentKey()
 	case KindCancellation:
 		r.must(d.Cancels != "", "Cancels")
 	case KindUnknown:
