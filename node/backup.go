@@ -83,9 +83,12 @@ func (n *Node) backupConfig(dir string) error {
 	if err := os.MkdirAll(config, 0o700); err != nil {
 		return err
 	}
-	for _, file := range []string{filepath.Join(n.cfg.dir, ConfigFile), n.cfg.Insurers, n.cfg.Operators, n.cfg.Mail.Accounts} {
-		if err := copyOne(file, filepath.Join(config, filepath.Base(file))); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+	if err := copyOne(n.cfg.file, filepath.Join(config, ConfigFile)); err != nil {
+		return err
+	}
+	for name, file := range n.cfg.lists() {
+		if err := copyOne(file, filepath.Join(config, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err // an empty list has no file
 		}
 	}
 	for _, name := range []string{"keyring.age", "keyring.pub"} {
@@ -94,6 +97,11 @@ func (n *Node) backupConfig(dir string) error {
 		}
 	}
 	return copyTree(n.path("doors"), filepath.Join(dir, "data", "doors"))
+}
+
+// lists says where the files lie that a backup holds under these names, whatever they are called here.
+func (c *Config) lists() map[string]string {
+	return map[string]string{"insurers.yaml": c.Insurers, "operators.yaml": c.Operators, "accounts.json": c.Mail.Accounts}
 }
 
 // backupJournal copies the first copy of the journal. A record that is being written while it is copied has not been
@@ -258,6 +266,10 @@ func readManifest(signed []byte, vkey string) (m Manifest, err error) {
 	if err != nil {
 		return m, err
 	}
-	_, err = note.Open(signed, note.VerifierList(v))
-	return m, err
+	n, err := note.Open(signed, note.VerifierList(v))
+	if err != nil {
+		return m, err
+	}
+	m = Manifest{}
+	return m, json.Unmarshal([]byte(n.Text), &m)
 }

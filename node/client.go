@@ -26,14 +26,15 @@ var ErrNotRunning = errors.New("the node is not running")
 
 // Client speaks to a running node over its control socket.
 type Client struct {
-	http *http.Client
-	path string
+	http   *http.Client
+	path   string
+	domain string
 }
 
 // NewClient makes a client for the node of a configuration.
 func NewClient(cfg *Config) *Client {
 	path := filepath.Join(cfg.Data, controlSocket)
-	return &Client{path: path, http: &http.Client{Transport: &http.Transport{
+	return &Client{path: path, domain: cfg.Domain, http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", path)
@@ -151,22 +152,16 @@ func (c *Client) Verifiers(ctx context.Context) (note.Verifiers, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []note.Verifier
-	for _, op := range list {
-		for _, k := range op.Keys {
-			v, err := note.NewVerifier(k)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, v)
-		}
-	}
-	return note.VerifierList(all...), nil
+	return verifiers(list...)
 }
 
-// Withdraw removes a proposal.
-func (c *Client) Withdraw(ctx context.Context, id string) error {
-	_, err := post[struct{}](ctx, c, "/v1/proposals/withdraw", map[string]string{"id": id})
+// Withdraw takes a proposal back for good; every operator may. The key never leaves this process.
+func (c *Client) Withdraw(ctx context.Context, id string, s note.Signer) error {
+	raw, err := note.Sign(&note.Note{Text: withdrawalText(c.domain, id)}, s)
+	if err != nil {
+		return fmt.Errorf("couldn't sign the withdrawal: %w", err)
+	}
+	_, err = post[struct{}](ctx, c, "/v1/proposals/withdraw", map[string]any{"id": id, "note": raw})
 	return err
 }
 

@@ -29,7 +29,8 @@ type Config struct {
 	Console   ConsoleConfig `yaml:"console" doc:"The operators' page."`
 	Log       LogConfig     `yaml:"log" doc:"The node's own log, on standard error. It names no insured person and no secret."`
 
-	dir string // of the file
+	file string // that it was read from
+	dir  string // to which its paths are relative
 }
 
 // KeyringConfig says how the keyring is unlocked.
@@ -116,16 +117,20 @@ func Default() Config {
 const maxConfig = 4 << 20
 
 // LoadConfig reads a configuration. An unknown key is an error with its line; a missing one has its default.
-func LoadConfig(file string) (*Config, error) {
+func LoadConfig(file string) (*Config, error) { return loadConfig(file, filepath.Dir(file)) }
+
+// loadConfig reads a configuration that is for another directory than the one it lies in.
+func loadConfig(file, dir string) (_ *Config, err error) {
 	cfg := Default()
 	if err := loadYAML(file, &cfg); err != nil {
 		return nil, err
 	}
-	abs, err := filepath.Abs(file)
-	if err != nil {
+	if cfg.file, err = filepath.Abs(file); err != nil {
 		return nil, err
 	}
-	cfg.dir = filepath.Dir(abs)
+	if cfg.dir, err = filepath.Abs(dir); err != nil {
+		return nil, err
+	}
 	cfg.resolve()
 	return &cfg, cfg.validate()
 }

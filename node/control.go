@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
 	"github.com/querschott/querschott/intake"
@@ -161,18 +163,46 @@ func (n *Node) controlSubmit(r *http.Request) (any, error) {
 	return answer, nil
 }
 
+// controlWithdraw takes a signed note of withdrawalText.
 func (n *Node) controlWithdraw(r *http.Request) (any, error) {
 	d, err := decode[struct {
-		ID string `json:"id"`
+		ID   string `json:"id"`
+		Note []byte `json:"note"`
 	}](r)
 	if err != nil {
 		return nil, err
 	}
-	s, _, err := n.signer("machine." + n.cfg.Domain)
-	if err != nil {
-		return nil, err
+	for _, op := range n.roster {
+		known, err := verifiers(op)
+		if err != nil {
+			return nil, err
+		}
+		signed, err := note.Open(d.Note, known)
+		if err == nil && signed.Text == withdrawalText(n.cfg.Domain, d.ID) {
+			return struct{}{}, n.doors.Withdraw(r.Context(), d.ID, n.signers[op.Name])
+		}
 	}
-	return struct{}{}, n.doors.Withdraw(r.Context(), d.ID, s)
+	return nil, querschott.Refuse(querschott.CodeForbidden, "the withdrawal is not signed by an operator of this node")
+}
+
+// withdrawalText is what an operator signs to take a proposal back.
+func withdrawalText(domain, id string) string {
+	return fmt.Sprintf("querschott withdrawal\n%s\n%s\n", domain, id)
+}
+
+// verifiers returns the keys that an operator signs with.
+func verifiers(operators ...Operator) (note.Verifiers, error) {
+	var all []note.Verifier
+	for _, op := range operators {
+		for _, k := range op.Keys {
+			v, err := note.NewVerifier(k)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, v)
+		}
+	}
+	return note.VerifierList(all...), nil
 }
 
 func (n *Node) controlLogin(r *http.Request) (any, error) {

@@ -2,7 +2,10 @@ package node
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/querschott/querschott"
@@ -73,7 +76,7 @@ func (n *Node) controlShow(r *http.Request) (any, error) {
 	list := []LedgerEntry{}
 	for e, err := range n.ledger.Scan(origin, from, to) {
 		if err != nil {
-			return nil, err
+			return nil, unknownLog(origin, err)
 		}
 		list = append(list, shown(e))
 	}
@@ -88,11 +91,11 @@ func (n *Node) controlProve(r *http.Request) (any, error) {
 	}
 	proof, err := n.ledger.Prove(origin, index)
 	if err != nil {
-		return nil, err
+		return nil, unknownLog(origin, err)
 	}
 	e, err := n.ledger.Entry(origin, index)
 	if err != nil {
-		return nil, err
+		return nil, unknownLog(origin, err)
 	}
 	vkey, err := n.ledger.VKey(origin)
 	return map[string]any{"proof": string(proof), "entry": e.Bytes, "vkey": vkey}, err
@@ -106,7 +109,27 @@ func (n *Node) controlExport(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return struct{}{}, n.ledger.Export(d.Origin, d.Dir)
+	if !filepath.IsAbs(d.Dir) {
+		return nil, querschott.Refuse(querschott.CodeInvalid, "the export's directory must be an absolute path")
+	}
+	if err := n.ledger.Export(d.Origin, d.Dir); err != nil {
+		return nil, unknownLog(d.Origin, err)
+	}
+	return struct{}{}, n.recordNode(r.Context(), ledger.ActionRead, ledger.KindExport, ledger.DataLog, ledger.Field{Name: "origin", Value: d.Origin})
+}
+
+// unknownLog tells whoever named a log or an entry that cannot be shown so.
+func unknownLog(origin string, err error) error {
+	if errors.Is(err, ledger.ErrNoEntry) {
+		return querschott.Refuse(querschott.CodeNotFound, "%.200q has no such entry", origin)
+	}
+	if !errors.Is(err, ledger.ErrNoLog) {
+		return err
+	}
+	if strings.Contains(origin, "/ledger/commits/") {
+		return querschott.Refuse(querschott.CodeInvalid, "the entries of %.200q are heads of the other logs; export it to look at them", origin)
+	}
+	return querschott.Refuse(querschott.CodeNotFound, "there is no log %.200q; see 'querschott ledger list'", origin)
 }
 
 func shown(e *ledger.Entered) LedgerEntry {

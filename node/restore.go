@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -21,27 +22,43 @@ type Restored struct {
 	Cells    int            `json:"cells,omitempty"`   // with verify: cells that opened
 }
 
-// Restore puts a backup into an empty directory, laid out as Init does. The key file is not in the backup; put it where the
-// configuration says. With verify the node is opened there, without listening anywhere, and its ledger is verified.
+// Restore puts a backup to where its configuration says, as if that lay in the directory. It overwrites nothing: data
+// directory and copies of the journal must be empty, the configuration's files must not exist. The key file is not in the
+// backup. With verify, which needs the key file in its place, the node is opened, without listening anywhere, and its ledger
+// is verified.
 func Restore(ctx context.Context, backup, dir, vkey string, verify bool, opt Options) (r Restored, err error) {
 	if r.Manifest, err = CheckBackup(backup, vkey); err != nil {
 		return r, err
 	}
 	r.Files, r.Bytes = len(r.Manifest.Files), r.Manifest.Bytes
-	if err := fill(dir, filepath.Join(backup, "config")); err != nil {
-		return r, err
-	}
-	r.Config = filepath.Join(dir, ConfigFile)
-	cfg, err := LoadConfig(r.Config)
+	config := filepath.Join(backup, "config")
+	cfg, err := loadConfig(filepath.Join(config, ConfigFile), dir)
 	if err != nil {
 		return r, err
 	}
-	for _, c := range cfg.Intake.Copies {
-		if err := fill(c, filepath.Join(backup, "journal")); err != nil {
+	if _, err := os.Stat(cfg.Keyring.Key); verify && err != nil {
+		return r, fmt.Errorf("nothing was restored: to verify, the keyring's key file must be in its place: %w", err)
+	}
+	for _, d := range append([]string{cfg.Data}, cfg.Intake.Copies...) {
+		if entries, err := os.ReadDir(d); err == nil && len(entries) > 0 {
+			return r, fmt.Errorf("nothing was restored: %s is not empty", d)
+		}
+	}
+	r.Config = filepath.Join(dir, ConfigFile)
+	if err := copyNew(filepath.Join(config, ConfigFile), r.Config); err != nil {
+		return r, err
+	}
+	for name, file := range cfg.lists() {
+		if err := copyNew(filepath.Join(config, name), file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return r, err
 		}
 	}
-	if err := fill(cfg.Data, filepath.Join(backup, "data")); err != nil {
+	for _, c := range cfg.Intake.Copies {
+		if err := copyTree(filepath.Join(backup, "journal"), c); err != nil {
+			return r, err
+		}
+	}
+	if err := copyTree(filepath.Join(backup, "data"), cfg.Data); err != nil {
 		return r, err
 	}
 	if !verify {
@@ -50,18 +67,15 @@ func Restore(ctx context.Context, backup, dir, vkey string, verify bool, opt Opt
 	return r, r.verify(ctx, cfg, opt)
 }
 
-// fill copies a tree into a directory that must have nothing in it.
-func fill(dir, from string) error {
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return fmt.Errorf("%s is not empty; nothing is overwritten", dir)
+// copyNew copies a file to a place where none is.
+func copyNew(from, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
 	}
-	return copyTree(from, dir)
+	return copyOne(from, to)
 }
 
 func (r *Restored) verify(ctx context.Context, cfg *Config, opt Options) (err error) {
-	if _, err := os.Stat(cfg.Keyring.Key); err != nil {
-		return fmt.Errorf("restored, but not verified: put the keyring's key file to %s and verify again: %w", cfg.Keyring.Key, err)
-	}
 	quiet := *cfg
 	quiet.Mail.StartTLS, quiet.Mail.TLS, quiet.Console.Listen = "", "", ""
 	n, err := Open(ctx, &quiet, opt)

@@ -229,15 +229,25 @@ func (h *house) notes(i, n int) []drill.Mail {
 // client is a relay's connection over implicit TLS, logged in.
 func (r *live) client() *smtp.Client {
 	r.h.tb.Helper()
-	conn, err := tls.Dial("tcp", r.Addresses().TLS, &tls.Config{RootCAs: r.h.ca.Pool(), ServerName: "localhost", MinVersion: tls.VersionTLS12})
-	if err != nil {
-		r.h.tb.Fatal(err)
-	}
-	c := smtp.NewClient(conn)
+	c := r.anonymous()
 	if err := c.Auth(sasl.NewPlainClient("", relayUser, r.h.password)); err != nil {
 		r.h.tb.Fatal(err)
 	}
 	return c
+}
+
+// anonymous is a connection without a login.
+func (r *live) anonymous() *smtp.Client {
+	r.h.tb.Helper()
+	c, err := smtp.DialTLS(r.Addresses().TLS, r.h.clientTLS())
+	if err != nil {
+		r.h.tb.Fatal(err)
+	}
+	return c
+}
+
+func (h *house) clientTLS() *tls.Config {
+	return &tls.Config{RootCAs: h.ca.Pool(), ServerName: "localhost", MinVersion: tls.VersionTLS12}
 }
 
 // handIn gives one mail to the node as a practice's relay does and returns the answer.

@@ -262,17 +262,24 @@ func (a *app) doorApprove() *cobra.Command {
 }
 
 func (a *app) doorWithdraw() *cobra.Command {
-	return &cobra.Command{
-		Use: "withdraw ID", Short: "Withdraw a proposal", Args: limitArgs(cobra.ExactArgs(1)),
+	var key string
+	cmd := &cobra.Command{
+		Use: "withdraw ID", Short: "Take a proposal back; every operator may", Args: limitArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, _, err := a.client()
 			if err != nil {
 				return err
 			}
-			if err := c.Withdraw(cmd.Context(), args[0]); err != nil {
+			signer, _, err := operatorKey(key)
+			if err != nil {
+				return err
+			}
+			if err := c.Withdraw(cmd.Context(), args[0], signer); err != nil {
 				return err
 			}
 			return a.show(cmd, map[string]string{"withdrawn": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "%s: withdrawn\n", args[0]) })
 		},
 	}
+	cmd.Flags().StringVar(&key, "key", envOr("QUERSCHOTT_OPERATOR_KEY", ""), "your operator's key file")
+	return cmd
 }
