@@ -13,6 +13,7 @@ import (
 	"github.com/querschott/querschott/intake"
 	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/node"
+	"github.com/querschott/querschott/outbox"
 	"github.com/querschott/querschott/seal"
 )
 
@@ -78,4 +79,29 @@ func (v *vaults) person(t testing.TB, c querschott.Compartment, p querschott.KVN
 		t.Fatal(err)
 	}
 	return list
+}
+
+// openOutbox opens the outbox of a node that has stopped, with its local mailboxes.
+func openOutbox(t testing.TB, cfg *node.Config) (box *outbox.Outbox, done func()) {
+	t.Helper()
+	ring, err := seal.OpenKeyring(disk.OS{}, filepath.Join(cfg.Data, "keyring.age"), seal.KeyFile(cfg.Keyring.Key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ring.Secret("outbox", 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := pebble.Open(filepath.Join(cfg.Data, "outbox"), pebble.Options{MustExist: true, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if box, err = outbox.Open(store, seal.NewBox(key), outbox.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	return box, func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
