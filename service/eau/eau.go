@@ -1,30 +1,41 @@
 // Package eau takes electronic sick notes and their cancellations into the insurer's cell.
 //
 // It refuses nothing. The document is taken out of the mail and the signature container and read as far as it can be
-// read; what cannot be read is stored as it came, with a finding. Every message is stored whole, sealed under the data key
-// of the person it is about.
+// read; what cannot be read is stored as it came, with a finding. Every message is stored whole, once for every time it
+// came, sealed under the data key of the person it is about. An error of [Take] never says anything about a message, only
+// about this node.
 //
-// Duplicates are recognised as KBV_ITA_VGEX_Technische_Anlage_eAU KP5-06 says: by the identifier of the bundle or by the
-// hash of the FHIR file. A duplicate is stored and noted, and never answered. The same identifier with another hash is no
-// duplicate but a misuse of identifiers: both are kept, the second with a finding. A cancellation may come before the sick
-// note that it cancels.
+// What a document is to the cell is told by its identifier, its octets and its content (KBV_ITA_VGEX_Technische_Anlage_eAU
+// KP5-06). How messages are divided into turns makes no difference.
 //
-// Keys in the cell, in the space of the service:
+//	identifier  octets  content  result
+//	new         new     new      stored, cancellation or unreadable
+//	any         known   any      duplicate, whatever mail it came in; FirstSeq names the first
+//	known       new     any      as a new one, with a finding: identifiers are being misused, both documents are kept
+//	any         new     known    recreated: most likely the sick note FirstSeq made again; to be processed once
 //
-//	seen  "document", SHA-256 of the identifier   hash of the file (32) and sequence number u64 of the first message
-//	seen  "file", SHA-256 of the FHIR file        sequence number u64 of the first message
-//	index "cancelled", SHA-256 of the identifier  sequence number u64 of the cancellation
+// A cancellation may come before its sick note: it waits in the index and marks the note when that comes. It names an
+// identifier and counts for every document that has it. A sick note with the content of one that was cancelled is a new
+// one, because practices write it again after a cancellation. None of these cases is answered with an error message, so
+// that no document here is ever a rejected one.
+//
+// Keys in the cell, in the space of the service. Names are blinded ([seal.Keys.Blind]): whoever reads the store cannot find
+// out whether a document that he has is in it. Numbers are the sequence numbers of messages, u64; 0 is none.
+//
+//	seen  "document", identifier   first message, first message that is a sick note
+//	seen  "file", octets           first message
+//	seen  "content", content       up to 16 sick notes that say this and are not cancelled: message, identifier (blinded)
+//	index "cancelled", identifier  first cancellation, and the sick note's first message, 0 while it has not come
+//
+// A value of another form than these is one that somebody has damaged. It counts as missing, and the message that found it
+// is flagged: a damaged memory of duplicates must not hold up sick notes.
 package eau
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
-	"github.com/querschott/querschott/cell"
 	"github.com/querschott/querschott/intake"
 	"github.com/querschott/querschott/wire/cms"
 	"github.com/querschott/querschott/wire/eau"
@@ -33,10 +44,18 @@ import (
 
 // Results of a note.
 const (
-	Stored     = "stored"
-	Duplicate  = "duplicate"
-	Cancelled  = "cancellation"
-	Unreadable = "unreadable"
+	Stored     = "stored"       // a sick note
+	Cancelled  = "cancellation" // a cancellation
+	Unreadable = "unreadable"   // neither of the two, as far as can be read
+	Duplicate  = "duplicate"    // of an earlier document, octet by octet
+	Recreated  = "recreated"    // an earlier sick note made again, with the same content
+)
+
+// Findings of this package; those of the packages that read come on top.
+const (
+	findingPayor   = "the document names another insurer"
+	findingMisuse  = "the identifier was used before for another document"
+	findingDamaged = "what the cell knew of the document is damaged"
 )
 
 // Facts is what was read of a document and is kept beside it.
@@ -51,36 +70,37 @@ type Facts struct {
 	Until      eau.Date `json:"until,omitempty"`
 	Determined eau.Date `json:"determined,omitempty"`
 	Diagnoses  int      `json:"diagnoses,omitempty"`
-	FirstSeq   uint64   `json:"first_seq,omitempty"` // of a duplicate: the message that was first
+
+	FirstSeq    uint64 `json:"first_seq,omitempty"`    // of a duplicate, a recreated note or a misused identifier: the first message
+	CancelsSeq  uint64 `json:"cancels_seq,omitempty"`  // of a cancellation: the sick note's message; 0 if it had not come
+	CancelledBy uint64 `json:"cancelled_by,omitempty"` // the cancellation that came before; later ones are in the index only
 }
 
 // Take is the intake.Handler of the service.
 func Take(_ context.Context, m *intake.Message, tx *intake.Tx) (intake.Note, error) {
 	doc, findings, err := read(m)
 	if err != nil {
-		n := intake.Note{Result: Unreadable, Findings: append(findings, err.Error())}
+		n := intake.Note{Result: Unreadable, Findings: []string{err.Error()}}
 		return n, tx.Store(m, n, nil)
 	}
 	if doc.Payor != "" && doc.Payor != tx.Compartment.Insurer {
-		findings = append(findings, "the document names another insurer")
+		findings = append(findings, findingPayor)
 	}
-	n := intake.Note{Result: Stored, Document: doc.Identifier, Person: doc.Person, Findings: findings}
-	if doc.Kind == eau.KindCancellation {
+	n := intake.Note{Result: Unreadable, Document: doc.Identifier, Person: doc.Person, Findings: findings}
+	switch doc.Kind {
+	case eau.KindCertificate:
+		n.Result = Stored
+	case eau.KindCancellation:
 		n.Result = Cancelled
+	case eau.KindUnknown:
 	}
 	facts := Facts{
 		Kind: doc.Kind, Cancels: doc.Cancels, Payor: string(doc.Payor), Scheme: doc.Scheme, Type: doc.Type,
 		Issued: doc.Issued, From: doc.From, Until: doc.Until, Determined: doc.Determined, Diagnoses: doc.Diagnoses,
 	}
-	seen, err := recognise(m, &doc, tx)
-	if err != nil {
-		return intake.Note{}, err
-	}
-	if seen.duplicate {
-		n.Result, facts.FirstSeq = Duplicate, seen.first
-	}
-	if seen.misuse {
-		n.Findings = append(n.Findings, "the identifier was used before for another document")
+	s := sighting{tx: tx, seq: m.Seq, doc: &doc, note: &n, facts: &facts}
+	if err := s.compare(); err != nil {
+		return intake.Note{}, fmt.Errorf("couldn't look up the document of message %d: %w", m.Seq, err)
 	}
 	return n, tx.Store(m, n, facts)
 }
@@ -95,58 +115,13 @@ func read(m *intake.Message) (eau.Document, []string, error) {
 	if err != nil {
 		return eau.Document{}, nil, fmt.Errorf("the signature container cannot be read: %s", cms.ProblemOf(err))
 	}
+	if len(signed.Content) == 0 { // all empty documents would be duplicates of each other
+		return eau.Document{}, nil, errors.New("the signature container is empty")
+	}
 	doc, found := eau.Read(signed.Content)
 	var findings []string
 	for _, f := range found {
 		findings = append(findings, f.String())
 	}
 	return doc, findings, nil
-}
-
-// sighting says what the cell knows of a document.
-type sighting struct {
-	duplicate bool
-	misuse    bool
-	first     uint64
-}
-
-// recognise applies KP5-06 and remembers the document. // KP5-06
-func recognise(m *intake.Message, doc *eau.Document, tx *intake.Tx) (s sighting, err error) {
-	seq := binary.BigEndian.AppendUint64(nil, m.Seq)
-	if doc.Identifier != "" {
-		key := documentKey(tx, doc.Identifier)
-		value, err := tx.Get(key)
-		switch {
-		case errors.Is(err, cell.ErrNotFound):
-			tx.Put(key, append(append([]byte(nil), doc.Hash[:]...), seq...))
-		case err != nil:
-			return s, err
-		case len(value) != 40:
-			return s, fmt.Errorf("what the cell knows of a document has %d bytes", len(value))
-		case bytes.Equal(value[:32], doc.Hash[:]):
-			s.duplicate, s.first = true, binary.BigEndian.Uint64(value[32:])
-		default:
-			s.misuse = true
-		}
-	}
-	key := cell.Key(cell.ServiceSpace(tx.Compartment.Service), cell.KindSeen, []byte("file"), doc.Hash[:])
-	value, err := tx.Get(key)
-	switch {
-	case errors.Is(err, cell.ErrNotFound):
-		tx.Put(key, seq)
-	case err != nil:
-		return s, err
-	case len(value) == 8:
-		s.duplicate, s.first = true, binary.BigEndian.Uint64(value)
-	}
-	if doc.Kind == eau.KindCancellation && doc.Cancels != "" {
-		id := sha256.Sum256([]byte(doc.Cancels))
-		tx.Put(cell.Key(cell.ServiceSpace(tx.Compartment.Service), cell.KindIndex, []byte("cancelled"), id[:]), seq)
-	}
-	return s, nil
-}
-
-func documentKey(tx *intake.Tx, identifier string) []byte {
-	id := sha256.Sum256([]byte(identifier))
-	return cell.Key(cell.ServiceSpace(tx.Compartment.Service), cell.KindSeen, []byte("document"), id[:])
 }
