@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -74,4 +75,13 @@ func codeOf(err error) int {
 		return answer.Code
 	}
 	return 0
+}
+
+// answer returns a server's refusal as it came.
+func answer(err error) string {
+	e, ok := errors.AsType[*smtp.SMTPError](err)
+	if !ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("%d %d.%d.%d %s", e.Code, e.EnhancedCode[0], e.EnhancedCode[1], e.EnhancedCode[2], e.Message)
 }

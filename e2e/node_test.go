@@ -226,11 +226,16 @@ func (i *installation) start(t testing.TB) *process {
 		p.err = p.cmd.Wait()
 	}()
 	t.Cleanup(func() {
+		if t.Failed() { // the runtime writes what every goroutine does, and ends the process
+			_ = p.cmd.Process.Signal(syscall.SIGQUIT)
+			select {
+			case <-p.ended:
+			case <-time.After(10 * time.Second):
+			}
+			t.Logf("the node's log:\n%s", tail(p.log.String(), 256<<10))
+		}
 		_ = p.cmd.Process.Kill() // it has ended already, unless the test failed
 		<-p.ended
-		if t.Failed() {
-			t.Logf("the node's log:\n%s", tail(p.log.String(), 4<<10))
-		}
 	})
 	return p
 }

@@ -64,7 +64,8 @@ smtp_tls_session_cache_database = btree:%[1]s/data/smtp_scache
 smtp_sasl_auth_enable = yes
 smtp_sasl_password_maps = texthash:%[1]s/sasl
 smtp_sasl_security_options = noanonymous
-smtp_connection_reuse_count_limit = 0
+smtp_tls_connection_reuse = yes
+smtp_connection_reuse_time_limit = 300s
 smtp_destination_concurrency_limit = 16
 smtp_destination_concurrency_negative_feedback = 0
 smtp_initial_destination_concurrency = 16
@@ -102,6 +103,7 @@ retry unix - - n - - error
 virtual unix - n n - - virtual
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
+tlsproxy unix - - n - 0 tlsproxy
 postlog unix-dgram n - n - 1 postlogd
 `
 
