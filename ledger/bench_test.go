@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,6 +45,49 @@ func BenchmarkAppend(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkRead measures proofs from a log of 100,000 entries, the verification of a whole ledger, and what an entry takes
+// on disk once its WAL segments are retired.
+func BenchmarkRead(b *testing.B) {
+	const size = 100_000
+	dir := b.TempDir()
+	cfg := config(disk.OS{}, dir)
+	cfg.SegmentSize, cfg.SnapshotBytes = 1<<20, 4<<20
+	l := open(b, cfg)
+	fill(b, l, size)
+	origin := ledger.InsurerOrigin(domain, insurers(1)[0], 2026)
+	b.Run("prove", func(b *testing.B) {
+		for n := 0; b.Loop(); n++ {
+			if _, err := l.Prove(origin, uint64(n*7919%size)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("verify", func(b *testing.B) {
+		for b.Loop() {
+			if r, err := l.Verify(b.Context(), nil); err != nil || len(r.Faults) > 0 {
+				b.Fatal(r, err)
+			}
+		}
+		b.ReportMetric(size*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+		b.ReportMetric(float64(bytesIn(b, filepath.Join(dir, "packs")))/size, "B/entry")
+	})
+}
+
+func bytesIn(b *testing.B, dir string) (sum int64) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			b.Fatal(err)
+		}
+		sum += info.Size()
+	}
+	return sum
 }
 
 const walBytes = 330 // what one entry of this benchmark takes in the ledger's WAL
