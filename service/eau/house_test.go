@@ -127,7 +127,8 @@ func (h *house) send(bodies [][]byte, turns ...int) {
 	h.t.Helper()
 	j, err := intake.Open(intake.Config{
 		Copies: []intake.Copy{{FS: h.disk, Dir: "journal"}}, Quarantine: intake.Copy{FS: h.disk, Dir: "quarantine"},
-		Contexts: seal.NewContexts(h.ring.Public, time.Now), Segment: 1 << 20, MaxBody: 1 << 19, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Contexts: seal.NewContexts(h.ring.Public, time.Now), Segment: 1 << 19, MaxBody: 400 << 10,
+		Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		h.t.Fatal(err)

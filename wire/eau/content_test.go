@@ -120,6 +120,11 @@ func otherDigits(s string) string {
 
 func nextDay(d Date) Date { return DateOf(d.Time().AddDate(0, 0, 1)) }
 
+// secondEnd is the rest of a document that says twice, and differently, until when the person is unable to work.
+const secondEnd = `<entry><resource><Condition><code><coding>
+	<system value="https://fhir.kbv.de/CodeSystem/KBV_CS_SFHIR_KBV_FHIR_DOKUMENTTYPE"/><code value="eAU"/>
+</coding></code><onsetPeriod><end value="2027-01-01"/></onsetPeriod></Condition></resource></entry></Bundle>`
+
 // TestNoKeyOfHalfADocument: what is incomplete or means two things has no key.
 func TestNoKeyOfHalfADocument(t *testing.T) {
 	good := string(Generate(example()))
@@ -136,7 +141,7 @@ func TestNoKeyOfHalfADocument(t *testing.T) {
 		"determined":             {`<valueDateTime value="2026-09-29"/>`, ""},
 		"a code":                 {`<code value="M54.5"/>`, ""},
 		"the end":                {"</Bundle>", ""},
-		"no second end":          {"</Bundle>", `<entry><resource><Condition><code><coding><system value="https://fhir.kbv.de/CodeSystem/KBV_CS_SFHIR_KBV_FHIR_DOKUMENTTYPE"/><code value="eAU"/></coding></code><onsetPeriod><end value="2027-01-01"/></onsetPeriod></Condition></resource></entry></Bundle>`},
+		"a second end":           {"</Bundle>", secondEnd},
 		"a document type":        {"</Bundle>", "<!DOCTYPE a></Bundle>"},
 		"nothing but an opening": {"</Bundle>", strings.Repeat("<a>", MaxDepth)},
 	} {
