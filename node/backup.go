@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -51,34 +52,69 @@ func (n *Node) controlBackup(r *http.Request) (any, error) {
 	if !filepath.IsAbs(d.Dir) {
 		return nil, querschott.Refuse(querschott.CodeInvalid, "the backup's directory must be an absolute path")
 	}
-	m, err := n.Backup(d.Dir)
-	if err != nil {
+	if err := n.recordNode(r.Context(), ledger.ActionRead, ledger.KindExport, ledger.DataConfiguration, ledger.Field{Name: "backup", Value: d.Dir}); err != nil {
 		return nil, err
 	}
-	return m, n.recordNode(r.Context(), ledger.ActionRead, ledger.KindExport, ledger.DataConfiguration, ledger.Field{Name: "backup", Value: d.Dir})
+	return n.Backup(r.Context(), d.Dir)
 }
 
 // Backup copies the platform's state while it works. The journal is copied before the cells: what moves from one to the
-// other meanwhile is in both, and a cell's cursor tells. The directory must not exist.
-func (n *Node) Backup(dir string) (Manifest, error) {
-	if _, err := os.Stat(dir); err == nil {
-		return Manifest{}, querschott.Refuse(querschott.CodeConflict, "%s exists already", dir)
+// other meanwhile is in both, and a cell's cursor tells. The directory must not exist; it is removed again if the backup
+// fails or the context ends.
+func (n *Node) Backup(ctx context.Context, dir string) (m Manifest, err error) {
+	if err := n.apart(dir); err != nil {
+		return m, err
 	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return m, err
+	}
+	if err := os.Mkdir(dir, 0o700); errors.Is(err, fs.ErrExist) {
+		return m, querschott.Refuse(querschott.CodeConflict, "%s exists already", dir)
+	} else if err != nil {
+		return m, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("couldn't back up to %s: %w", dir, err), os.RemoveAll(dir))
+		}
+	}()
 	release := n.journal.Freeze()
 	defer release()
-	steps := []func(string) error{n.backupConfig, n.backupJournal, n.backupCells, n.backupLedger}
-	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o700); err != nil {
-		return Manifest{}, err
+	if err := os.Mkdir(filepath.Join(dir, "data"), 0o700); err != nil {
+		return m, err
 	}
-	for _, step := range steps {
-		if err := step(dir); err != nil {
-			return Manifest{}, fmt.Errorf("couldn't back up to %s: %w", dir, err)
+	for _, step := range []func(context.Context, string) error{n.backupConfig, n.backupJournal, n.backupCells, n.backupLedger} {
+		if err := errors.Join(ctx.Err(), step(ctx, dir)); err != nil {
+			return m, err
 		}
 	}
 	return n.writeManifest(dir)
 }
 
-func (n *Node) backupConfig(dir string) error {
+// apart refuses a directory inside of those that the node itself writes: a copy of a directory into itself has no end.
+func (n *Node) apart(dir string) error {
+	for _, own := range append([]string{n.cfg.Data}, n.cfg.Intake.Copies...) {
+		if rel, err := filepath.Rel(resolved(own), resolved(dir)); err == nil && filepath.IsLocal(rel) {
+			return querschott.Refuse(querschott.CodeInvalid, "%s lies inside of %s, which the node itself writes", dir, own)
+		}
+	}
+	return nil
+}
+
+// resolved resolves the links in that part of a path which exists.
+func resolved(path string) string {
+	for rest := ""; ; {
+		if at, err := filepath.EvalSymlinks(path); err == nil {
+			return filepath.Join(at, rest)
+		}
+		if path == filepath.Dir(path) {
+			return filepath.Join(path, rest)
+		}
+		path, rest = filepath.Dir(path), filepath.Join(filepath.Base(path), rest)
+	}
+}
+
+func (n *Node) backupConfig(ctx context.Context, dir string) error {
 	config := filepath.Join(dir, "config")
 	if err := os.MkdirAll(config, 0o700); err != nil {
 		return err
@@ -96,7 +132,7 @@ func (n *Node) backupConfig(dir string) error {
 			return err
 		}
 	}
-	return copyTree(n.path("doors"), filepath.Join(dir, "data", "doors"))
+	return copyTree(ctx, n.path("doors"), filepath.Join(dir, "data", "doors"))
 }
 
 // lists says where the files lie that a backup holds under these names, whatever they are called here.
@@ -106,18 +142,21 @@ func (c *Config) lists() map[string]string {
 
 // backupJournal copies the first copy of the journal. A record that is being written while it is copied has not been
 // acknowledged; recovery leaves it out.
-func (n *Node) backupJournal(dir string) error {
-	if err := copyTree(n.path("quarantine"), filepath.Join(dir, "data", "quarantine")); err != nil {
+func (n *Node) backupJournal(ctx context.Context, dir string) error {
+	if err := copyTree(ctx, n.path("quarantine"), filepath.Join(dir, "data", "quarantine")); err != nil {
 		return err
 	}
-	return copyTree(n.cfg.Intake.Copies[0], filepath.Join(dir, "journal"))
+	return copyTree(ctx, n.cfg.Intake.Copies[0], filepath.Join(dir, "journal"))
 }
 
-func (n *Node) backupCells(dir string) error {
+func (n *Node) backupCells(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(filepath.Join(dir, "data", "cells"), 0o700); err != nil {
 		return err
 	}
 	for ik, store := range n.cells {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if err := store.Checkpoint(filepath.Join(dir, "data", "cells", string(ik))); err != nil {
 			return err
 		}
@@ -125,16 +164,13 @@ func (n *Node) backupCells(dir string) error {
 	return n.outStore.Checkpoint(filepath.Join(dir, "data", "outbox"))
 }
 
-func (n *Node) backupLedger(dir string) error {
+func (n *Node) backupLedger(_ context.Context, dir string) error {
 	return n.ledger.Backup(filepath.Join(dir, "data", "ledger"))
 }
 
 func (n *Node) writeManifest(dir string) (Manifest, error) {
-	s, vkey, err := n.signer("machine." + n.cfg.Domain)
-	if err != nil {
-		return Manifest{}, err
-	}
-	m := Manifest{Domain: n.cfg.Domain, Made: n.opt.Now().UTC(), VKey: vkey}
+	m := Manifest{Domain: n.cfg.Domain, Made: n.opt.Now().UTC(), VKey: n.vkey}
+	var err error
 	if m.Files, m.Bytes, err = hashTree(dir); err != nil {
 		return m, err
 	}
@@ -142,7 +178,7 @@ func (n *Node) writeManifest(dir string) (Manifest, error) {
 	if err != nil {
 		return m, err
 	}
-	signed, err := note.Sign(&note.Note{Text: string(text) + "\n"}, s)
+	signed, err := note.Sign(&note.Note{Text: string(text) + "\n"}, n.machine)
 	if err != nil {
 		return m, err
 	}
@@ -175,9 +211,9 @@ func hashTree(dir string) (map[string]string, int64, error) {
 }
 
 // copyTree copies the files below a directory; one that is not there is left out.
-func copyTree(from, to string) error {
+func copyTree(ctx context.Context, from, to string) error {
 	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
+		if err = errors.Join(err, ctx.Err()); err != nil {
 			return err
 		}
 		rel, err := filepath.Rel(from, path)

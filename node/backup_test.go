@@ -130,7 +130,7 @@ func TestBackupHoldsNoKey(t *testing.T) {
 	h := newHouse(t, 2)
 	n := h.run()
 	dir := filepath.Join(h.dir, "backup")
-	if _, err := n.Backup(dir); err != nil {
+	if _, err := n.Backup(t.Context(), dir); err != nil {
 		t.Fatal(err)
 	}
 	key, err := os.ReadFile(h.cfg.Keyring.Key)
@@ -155,7 +155,7 @@ func TestDamagedBackups(t *testing.T) {
 	h := newHouse(t, 2)
 	n := h.run()
 	dir := filepath.Join(h.dir, "backup")
-	m, err := n.Backup(dir)
+	m, err := n.Backup(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestDamagedBackups(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			kept := filepath.Join(t.TempDir(), "kept")
-			if err := copyTree(dir, kept); err != nil {
+			if err := copyTree(t.Context(), dir, kept); err != nil {
 				t.Fatal(err)
 			}
 			if err := tc.do(); err != nil {

@@ -59,7 +59,7 @@ func (c *Config) checkLists(f *findings) {
 	if err != nil {
 		f.add(Fault, "correct the file, or restore it from a backup", "the list of insurers cannot be used: %v", err)
 	} else if len(insurers) == 0 {
-		f.add(Warning, "querschott insurer add IK --name NAME --address ADDRESS", "there is no insurer")
+		f.add(Fault, "querschott insurer add IK --name NAME --address ADDRESS", "there is no insurer")
 	}
 	for _, in := range insurers {
 		if len(in.Addresses) == 0 {
@@ -76,6 +76,9 @@ func (c *Config) checkLists(f *findings) {
 }
 
 func (c *Config) checkKeys(f *findings) {
+	if err := c.checkSocket(); err != nil {
+		f.add(Fault, "change data", "%v", err)
+	}
 	ring := filepath.Join(c.Data, "keyring.age")
 	if _, err := os.Stat(ring); err != nil {
 		f.add(Fault, "querschott init makes one; a lost keyring comes back only from a backup", "the keyring cannot be read: %v", err)

@@ -89,7 +89,7 @@ func TestLoadConfig(t *testing.T) {
 		}
 		want := Default()
 		want.Domain, want.Intake.Copies = "kassen.example", []string{"a", "/b"}
-		want.dir = dir
+		want.dir, want.file = dir, file
 		want.resolve()
 		if diff := cmp.Diff(want, *got, cmp.AllowUnexported(Config{})); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -27,10 +28,7 @@ const (
 )
 
 func (n *Node) openControl(ctx context.Context) error {
-	path := n.path(controlSocket)
-	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		return errors.Join(fmt.Errorf("another node is running on %s", n.cfg.Data), conn.Close())
-	}
+	path := n.path(controlSocket) // nobody listens on it: the ledger's lock is ours
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -41,6 +39,28 @@ func (n *Node) openControl(ctx context.Context) error {
 	}
 	n.sockets.control = l
 	return os.Chmod(path, 0o600)
+}
+
+// maxSocket is the longest path of a socket, in bytes (unix(7), sun_path).
+const maxSocket = 107
+
+func (c *Config) checkSocket() error {
+	if path := filepath.Join(c.Data, controlSocket); len(path) > maxSocket {
+		return fmt.Errorf("the path of the control socket, %s, has %d bytes, at most %d are possible: choose a shorter data directory",
+			path, len(path), maxSocket)
+	}
+	return nil
+}
+
+// Running reports whether a node answers on the control socket of a configuration.
+func Running(ctx context.Context, cfg *Config) bool {
+	d := net.Dialer{Timeout: time.Second}
+	conn, err := d.DialContext(ctx, "unix", filepath.Join(cfg.Data, controlSocket))
+	if err != nil {
+		return false
+	}
+	_ = conn.Close() // nothing was said on it
+	return true
 }
 
 // DraftRequest asks for the text of an order to be signed.
@@ -86,6 +106,8 @@ func (n *Node) controlHandler() http.Handler {
 // answer runs one control function and writes its result, or its error with the code.
 func (n *Node) answer(fn func(r *http.Request) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n.asked.Add(1)
+		defer n.asked.Done()
 		r.Body = http.MaxBytesReader(w, r.Body, maxControl)
 		v, err := fn(r)
 		w.Header().Set("Content-Type", "application/json")

@@ -81,7 +81,7 @@ func TestNothingLeaks(t *testing.T) {
 	if err != nil || len(list) == 0 {
 		t.Fatalf("%d entries, %v", len(list), err)
 	}
-	if _, err := n.Backup(filepath.Join(h.dir, "backup")); err != nil {
+	if _, err := n.Backup(t.Context(), filepath.Join(h.dir, "backup")); err != nil {
 		t.Fatal(err)
 	}
 	n.stop()

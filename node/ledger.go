@@ -112,10 +112,16 @@ func (n *Node) controlExport(r *http.Request) (any, error) {
 	if !filepath.IsAbs(d.Dir) {
 		return nil, querschott.Refuse(querschott.CodeInvalid, "the export's directory must be an absolute path")
 	}
+	if err := n.apart(d.Dir); err != nil {
+		return nil, err
+	}
+	if err := n.recordNode(r.Context(), ledger.ActionRead, ledger.KindExport, ledger.DataLog, ledger.Field{Name: "origin", Value: d.Origin}); err != nil {
+		return nil, err
+	}
 	if err := n.ledger.Export(d.Origin, d.Dir); err != nil {
 		return nil, unknownLog(d.Origin, err)
 	}
-	return struct{}{}, n.recordNode(r.Context(), ledger.ActionRead, ledger.KindExport, ledger.DataLog, ledger.Field{Name: "origin", Value: d.Origin})
+	return struct{}{}, nil
 }
 
 // unknownLog tells whoever named a log or an entry that cannot be shown so.

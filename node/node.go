@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -59,6 +60,9 @@ type Node struct {
 	started   time.Time
 
 	keyring  *seal.Keyring
+	years    *years
+	machine  note.Signer // the platform's own key, and how it is verified
+	vkey     string
 	ledger   *ledger.Ledger
 	shared   *pebble.Shared
 	cells    map[querschott.IK]*pebble.Store
@@ -75,6 +79,10 @@ type Node struct {
 	web      *http.Server
 	sockets  sockets
 	audit    atomic.Pointer[Audit]
+	asked    sync.WaitGroup // answers on the control socket that are being made
+
+	mu     sync.Mutex // guards failed
+	failed []Trouble  // parts that have ended while the node goes on
 }
 
 // sockets are bound when the node opens, so that Run cannot fail for want of an address.
@@ -129,12 +137,21 @@ func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
 
 func (n *Node) path(name string) string { return filepath.Join(n.cfg.Data, name) }
 
-func (n *Node) openLists(context.Context) (err error) {
+func (n *Node) openLists(ctx context.Context) (err error) {
 	if err := os.MkdirAll(n.cfg.Data, 0o700); err != nil {
 		return err
 	}
+	if err := n.cfg.checkSocket(); err != nil {
+		return err
+	}
+	if Running(ctx, n.cfg) { // it would be noticed later, but by then the keyring may have been written
+		return fmt.Errorf("another node is running on %s", n.cfg.Data)
+	}
 	if n.insurers, err = LoadInsurers(n.cfg.Insurers); err != nil {
 		return err
+	}
+	if len(n.insurers) == 0 {
+		return fmt.Errorf("there is no insurer in %s: add one with 'querschott insurer add'", n.cfg.Insurers)
 	}
 	for _, in := range n.insurers {
 		for _, a := range in.Addresses {
@@ -162,37 +179,21 @@ func (n *Node) openKeyring(context.Context) (err error) {
 }
 
 func (n *Node) openLedger(context.Context) error {
-	year := n.opt.Now().UTC().Year()
-	names := []string{"ledger/signing", ledgerSecret("", year)}
-	for _, in := range n.insurers {
-		names = append(names, ledgerSecret(in.IK, year))
+	n.years = newYears(n.keyring, n.insurers)
+	if err := n.years.provide(n.opt.Now()); err != nil {
+		return err
 	}
-	secrets, err := n.keyring.Secrets(ed25519.SeedSize, names...)
+	seed, err := n.keyring.Secret("ledger/signing", ed25519.SeedSize)
 	if err != nil {
 		return err
 	}
-	known := map[string][]byte{} // the ledger asks for each once and keeps it
-	for i, name := range names {
-		known[name] = secrets[i]
-	}
 	n.ledger, err = ledger.Open(ledger.Config{
-		FS: disk.OS{}, Dir: n.path("ledger"), Domain: n.cfg.Domain, Seed: secrets[0], Now: n.opt.Now,
-		Secret: func(in querschott.IK, year int) ([]byte, error) {
-			name := ledgerSecret(in, year)
-			if secret, ok := known[name]; ok {
-				return secret, nil
-			}
-			return n.keyring.Secret(name, 32) // of a year that has begun since
-		},
+		FS: disk.OS{}, Dir: n.path("ledger"), Domain: n.cfg.Domain, Seed: seed, Now: n.opt.Now, Secret: n.years.secret,
 	})
-	return err
-}
-
-func ledgerSecret(in querschott.IK, year int) string {
-	if in == "" {
-		in = "platform"
+	if errors.Is(err, ledger.ErrLocked) {
+		return fmt.Errorf("another node is running on %s: %w", n.cfg.Data, err)
 	}
-	return fmt.Sprintf("ledger/%s/%d", in, year)
+	return err
 }
 
 // openCells opens every insurer's store. One that fails is said, and only its insurer goes without.
@@ -245,8 +246,8 @@ func (n *Node) openPump(context.Context) (err error) {
 
 // openDoors reads the doors and opens those that were open, with one unlocking of the keyring.
 func (n *Node) openDoors(context.Context) error {
-	machine, machineKey, err := n.signer("machine." + n.cfg.Domain)
-	if err != nil {
+	var err error
+	if n.machine, n.vkey, err = n.signer("machine." + n.cfg.Domain); err != nil {
 		return err
 	}
 	var operators []door.Operator
@@ -260,13 +261,13 @@ func (n *Node) openDoors(context.Context) error {
 		operators = append(operators, door.Operator{Name: op.Name, Keys: keys})
 		n.roster = append(n.roster, Operator{Name: op.Name, Keys: keys})
 	}
-	verifier, err := note.NewVerifier(machineKey)
+	verifier, err := note.NewVerifier(n.vkey)
 	if err != nil {
 		return err
 	}
 	n.doors, err = door.Open(door.Config{ //nolint:contextcheck // what it records must be recorded whatever becomes of the caller
 		FS: disk.OS{}, Dir: n.path("doors"), Compartments: compartments(n.insurers), Operators: operators,
-		Machine: machine, MachineKey: verifier, Record: n.recordOrder, Last: n.lastOrders(), Now: n.opt.Now, Log: n.log,
+		Machine: n.machine, MachineKey: verifier, Record: n.recordOrder, Last: n.lastOrders(), Now: n.opt.Now, Log: n.log,
 	})
 	if err != nil {
 		return err

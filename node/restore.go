@@ -54,11 +54,11 @@ func Restore(ctx context.Context, backup, dir, vkey string, verify bool, opt Opt
 		}
 	}
 	for _, c := range cfg.Intake.Copies {
-		if err := copyTree(filepath.Join(backup, "journal"), c); err != nil {
+		if err := copyTree(ctx, filepath.Join(backup, "journal"), c); err != nil {
 			return r, err
 		}
 	}
-	if err := copyTree(filepath.Join(backup, "data"), cfg.Data); err != nil {
+	if err := copyTree(ctx, filepath.Join(backup, "data"), cfg.Data); err != nil {
 		return r, err
 	}
 	if !verify {

@@ -31,9 +31,11 @@ func (n *Node) Run(ctx context.Context) error {
 	inner, stopInner := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopInner()
 	var core errgroup.Group
-	core.Go(func() error { return n.pump.Run(inner) })
-	core.Go(func() error { return n.doors.Run(inner) })
-	core.Go(func() error { return n.outbox.Run(inner) })
+	for name, run := range map[string]func(context.Context) error{
+		"the pump": n.pump.Run, "the door book": n.doors.Run, "the outbox": n.outbox.Run,
+	} {
+		core.Go(func() error { return n.part(inner, name, run) })
+	}
 
 	entrances, ectx := errgroup.WithContext(ctx)
 	if n.gate != nil {
@@ -48,6 +50,7 @@ func (n *Node) Run(ctx context.Context) error {
 	})
 	entrances.Go(func() error { return n.housekeeping(ectx) })
 	err := entrances.Wait()
+	n.asked.Wait() // what is answered on the control socket uses everything that ends now
 	stopInner()
 	err = errors.Join(err, core.Wait())
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
@@ -55,7 +58,20 @@ func (n *Node) Run(ctx context.Context) error {
 	return errors.Join(err, n.recordNode(last, ledger.ActionStop, ledger.KindNodeChange, ledger.DataConfiguration))
 }
 
-// serve runs an HTTP server until the context ends.
+// part runs what delivers, as against what takes in: when it fails the node goes on accepting, and says so.
+func (n *Node) part(ctx context.Context, name string, run func(context.Context) error) error {
+	err := run(ctx)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	n.log.Error("ALARM: a part of the node has ended", "part", name, "err", err, "fix", "see what failed, and start the node again")
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.failed = append(n.failed, Trouble{Text: name + " has ended: " + err.Error()})
+	return err
+}
+
+// serve runs an HTTP server until the context ends. What is not answered in the time of grace is cut off.
 func serve(ctx context.Context, s *http.Server, l net.Listener, withTLS bool) error {
 	stopped := make(chan error, 1)
 	s.BaseContext = func(net.Listener) context.Context { return ctx }
@@ -63,7 +79,11 @@ func serve(ctx context.Context, s *http.Server, l net.Listener, withTLS bool) er
 		<-ctx.Done()
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 		defer cancel()
-		stopped <- s.Shutdown(end)
+		err := s.Shutdown(end)
+		if err != nil {
+			err = errors.Join(fmt.Errorf("couldn't finish every answer: %w", err), s.Close())
+		}
+		stopped <- err
 	}()
 	var err error
 	if withTLS {
@@ -77,15 +97,21 @@ func serve(ctx context.Context, s *http.Server, l net.Listener, withTLS bool) er
 	return err
 }
 
-// housekeeping forgets what has expired.
+// housekeeping forgets what has expired, and looks after the ledger's coming year.
 func (n *Node) housekeeping(ctx context.Context) error {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
-	for {
+	for tried := n.opt.Now(); ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			if now := n.opt.Now(); now.Sub(tried).Abs() > time.Hour {
+				tried = now
+				if err := n.years.provide(now); err != nil && n.years.trouble(now) != "" {
+					n.log.Error("ALARM: the ledger has no secrets for the coming year", "err", err, "fix", "put the keyring's key file in its place")
+				}
+			}
 			if err := n.logins.Sweep(); err != nil {
 				n.log.Warn("couldn't remove expired login links", "err", err)
 			}

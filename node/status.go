@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"math"
 	"time"
 
@@ -117,6 +118,18 @@ func (n *Node) trouble() []Trouble {
 	var list []Trouble
 	if t := n.journal.Trouble(); t != "" {
 		list = append(list, Trouble{Text: "the journal: " + t})
+	}
+	if t := n.years.trouble(n.opt.Now()); t != "" {
+		list = append(list, Trouble{Text: t})
+	}
+	n.mu.Lock()
+	list = append(list, n.failed...)
+	n.mu.Unlock()
+	for _, b := range n.journal.Backlogs() {
+		if _, known := n.doors.Current(b.Compartment); !known {
+			list = append(list, Trouble{Compartment: &b.Compartment, Text: fmt.Sprintf(
+				"%d messages wait, and nobody delivers them: the insurer or its service is no longer in the list", b.Messages)})
+		}
 	}
 	troubles := n.pump.Trouble()
 	for _, c := range n.doors.Compartments() {

@@ -1,0 +1,95 @@
+package node
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/seal"
+)
+
+// yearWarning is how long before New Year it is said that the ledger has no secrets for the coming year.
+const yearWarning = 31 * 24 * time.Hour
+
+// years holds the secrets of the ledger's logs, which are one for each insurer and year. They are made a year ahead, while
+// the keyring's key file is at hand: at New Year every mail needs them at the same moment, and the key file may be away.
+type years struct {
+	keyring  *seal.Keyring
+	insurers []querschott.IK // "" is the platform
+
+	mu    sync.Mutex // guards the fields below
+	known map[string][]byte
+	err   error // why the coming year's secrets could not be made; nil if they are there
+}
+
+func newYears(k *seal.Keyring, insurers []Insurer) *years {
+	y := &years{keyring: k, insurers: []querschott.IK{""}, known: map[string][]byte{}}
+	for _, in := range insurers {
+		y.insurers = append(y.insurers, in.IK)
+	}
+	return y
+}
+
+func ledgerSecret(in querschott.IK, year int) string {
+	if in == "" {
+		in = "platform"
+	}
+	return fmt.Sprintf("ledger/%s/%d", in, year)
+}
+
+// missing names the secrets that may be needed from now on and are not at hand: those of this year, of the next, and, because
+// a clock may be set back, of the year that has just ended.
+func (y *years) missing(now time.Time) []string {
+	now = now.UTC()
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	var names []string
+	for year := now.Add(-24 * time.Hour).Year(); year <= now.Year()+1; year++ {
+		for _, in := range y.insurers {
+			if name := ledgerSecret(in, year); y.known[name] == nil {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// provide makes the coming year's secrets if they are not at hand.
+func (y *years) provide(now time.Time) error {
+	names := y.missing(now)
+	var secrets [][]byte
+	var err error
+	if len(names) > 0 {
+		secrets, err = y.keyring.Secrets(32, names...)
+	}
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.err = err
+	for i := range secrets {
+		y.known[names[i]] = secrets[i]
+	}
+	return err
+}
+
+// secret is the ledger's source. Only the secrets of years long gone, needed to show their entries, take the key file.
+func (y *years) secret(in querschott.IK, year int) ([]byte, error) {
+	name := ledgerSecret(in, year)
+	y.mu.Lock()
+	secret := y.known[name]
+	y.mu.Unlock()
+	if secret != nil {
+		return secret, nil
+	}
+	return y.keyring.Secret(name, 32)
+}
+
+// trouble says, in the last weeks of a year, that the next one is not provided for.
+func (y *years) trouble(now time.Time) string {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.err == nil || now.UTC().Add(yearWarning).Year() == now.UTC().Year() {
+		return ""
+	}
+	return "the ledger has no secrets for the coming year, and from New Year on no mail could be accepted: put the keyring's key file in its place"
+}
