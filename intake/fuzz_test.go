@@ -103,7 +103,7 @@ func FuzzSegment(f *testing.F) {
 		if err := writeSync(file, data, 0); err != nil {
 			t.Fatal(err)
 		}
-		j, err := Open(h.config(mem(d)))
+		j, err := read(h.config(mem(d)))
 		if err != nil {
 			return
 		}
@@ -115,9 +115,6 @@ func FuzzSegment(f *testing.F) {
 				t.Error("a binding that nobody has appended")
 			}
 		})
-		if err := j.Close(); err != nil {
-			t.Error(err)
-		}
 	})
 }
 

@@ -79,6 +79,21 @@ type Stats struct {
 // Open reads the journal of the given copies, makes it if there is none, and starts to accept. Segments that a copy lacks
 // are restored to it in the background. What cannot be trusted is an error with querschott.ErrHalt in its chain.
 func Open(cfg Config) (*Journal, error) {
+	j, err := read(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if j.id == (journalID{}) {
+		_, _ = rand.Read(j.id[:]) // never fails
+	}
+	for _, run := range []func(){j.prepare, j.seal, j.write, j.sweep, j.mend} {
+		j.done.Go(run)
+	}
+	return j, nil
+}
+
+// read checks the configuration and reads what is there.
+func read(cfg Config) (*Journal, error) {
 	if len(cfg.Copies) == 0 {
 		return nil, errors.New("a journal needs at least one copy")
 	}
@@ -101,12 +116,6 @@ func Open(cfg Config) (*Journal, error) {
 	}
 	if err := j.recover(); err != nil {
 		return nil, fmt.Errorf("couldn't open the journal: %w", err)
-	}
-	if j.id == (journalID{}) {
-		_, _ = rand.Read(j.id[:]) // never fails
-	}
-	for _, run := range []func(){j.prepare, j.seal, j.write, j.sweep, j.mend} {
-		j.done.Go(run)
 	}
 	return j, nil
 }

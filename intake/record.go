@@ -89,7 +89,10 @@ func headerCRC(b []byte, s segmentHead) uint32 {
 }
 
 func (s segmentHead) seed() uint32 {
-	return crc32.Checksum(binary.BigEndian.AppendUint64(s.journal[:], s.number), castagnoli)
+	var b [24]byte
+	copy(b[:], s.journal[:])
+	binary.BigEndian.PutUint64(b[16:], s.number)
+	return crc32.Checksum(b[:], castagnoli)
 }
 
 var (
