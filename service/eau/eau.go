@@ -24,7 +24,7 @@
 //
 //	seen  "document", identifier   first message, first message that is a sick note
 //	seen  "file", octets           first message
-//	seen  "content", content       up to 16 sick notes that say this and are not cancelled: message, identifier (blinded)
+//	seen  "content", content       up to 16 sick notes that say this: message, identifier (blinded). Cancelled ones make room
 //	index "cancelled", identifier  first cancellation, and the sick note's first message, 0 while it has not come
 //
 // A value of another form than these is one that somebody has damaged. It counts as missing, and the message that found it

@@ -130,6 +130,9 @@ func TestDuplicates(t *testing.T) {
 		{"cancelled under the identifier of the note", [][]byte{a, storno("a", "a")}, []outcome{
 			stored("a"), flagged(with(cancellation("a", 1, 0), func(o *outcome) { o.FirstSeq = 1 }), misused),
 		}},
+		{"cancelled, its identifier another cancellation's before", [][]byte{storno("a", "q"), a, storno("s", "a")}, []outcome{
+			cancellation("a", 0, 0), flagged(result("a", Stored, 1), misused), cancellation("s", 2, 0),
+		}},
 		{"cancellation of a cancellation", [][]byte{storno("s", "a"), storno("z", "s"), a}, []outcome{
 			cancellation("s", 0, 0), cancellation("z", 0, 0), by(stored("a"), 1),
 		}},

@@ -49,11 +49,10 @@ func (s *sighting) compare() (err error) {
 	}
 	switch s.doc.Kind {
 	case eau.KindCertificate:
-		cancelled, err := s.meetCancellation()
-		if err != nil {
+		if err := s.meetCancellation(); err != nil {
 			return err
 		}
-		return s.compareContent(cancelled)
+		return s.compareContent()
 	case eau.KindCancellation:
 		return s.cancel()
 	case eau.KindUnknown:
@@ -108,26 +107,26 @@ func (s *sighting) compareIdentifier() error {
 	return nil
 }
 
-// meetCancellation reports whether a sick note was cancelled before it came, and tells the cancellation that it is here.
-func (s *sighting) meetCancellation() (bool, error) {
+// meetCancellation looks whether a sick note was cancelled before it came, and tells the cancellation that it is here.
+func (s *sighting) meetCancellation() error {
 	if s.document == (name{}) {
-		return false, nil
+		return nil
 	}
 	key := s.key(cell.KindIndex, "cancelled", s.document)
 	value, err := s.get(key, sizeCancelled)
 	if err != nil || value == nil {
-		return false, err
+		return err
 	}
 	by, note := binary.BigEndian.Uint64(value), binary.BigEndian.Uint64(value[8:])
 	s.facts.CancelledBy = by
 	if note == 0 {
 		s.tx.Put(key, number(number(nil, by), s.seq))
 	}
-	return true, nil
+	return nil
 }
 
-// compareContent finds sick notes that were made again. // K-11
-func (s *sighting) compareContent(cancelled bool) error {
+// compareContent finds sick notes that were made again, and forgets those that were cancelled meanwhile. // K-11
+func (s *sighting) compareContent() error {
 	if s.repeated || s.doc.Content.IsZero() {
 		return nil
 	}
@@ -153,12 +152,10 @@ func (s *sighting) compareContent(cancelled bool) error {
 	if len(twins) > 0 {
 		s.note.Result, s.facts.FirstSeq = Recreated, binary.BigEndian.Uint64(twins)
 	}
-	if !cancelled && len(twins) < maxTwins*sizeTwin {
+	if len(twins) < maxTwins*sizeTwin {
 		twins = append(number(twins, s.seq), s.document[:]...)
 	}
-	if len(twins) > 0 {
-		s.tx.Put(key, twins)
-	}
+	s.tx.Put(key, twins)
 	return nil
 }
 
