@@ -401,7 +401,7 @@ func TestTotalsClaimOnlyWhatWasAudited(t *testing.T) {
 	}
 	h.say(func(s *Snapshot) { s.Journal = "a copy is missing <b>"; s.RoomHours = 3; s.Mode = ModeDemo })
 	page = h.operator("anna").get("/").body
-	for _, want := range []string{"a copy is missing &lt;b&gt;", "bald voll", "Vorführung"} {
+	for _, want := range []string{"a copy is missing &lt;b&gt;", "wäre das Journal voll", "Vorführung"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not show %q", want)
 		}
