@@ -18,16 +18,16 @@ import (
 // Config is the whole configuration of a node: one YAML file. The doc tags are the manual: `querschott config` prints them.
 // Relative paths are relative to the directory of the file.
 type Config struct {
-	Domain    string        `yaml:"domain" doc:"Name of this platform. It is part of the names of the ledgers and of the operators' keys; never change it."`
-	Data      string        `yaml:"data" doc:"Directory of everything that the node writes, except the copies of the journal."`
-	Keyring   KeyringConfig `yaml:"keyring" doc:"The private keys of the compartments, encrypted in one age file inside the data directory."`
-	Insurers  string        `yaml:"insurers" doc:"File with the insurers; 'querschott insurer add' maintains it."`
-	Operators string        `yaml:"operators" doc:"File with the operators and their public keys; 'querschott operator add' maintains it. Whoever can write it can open doors."`
-	Intake    IntakeConfig  `yaml:"intake" doc:"The journal of sealed arrivals."`
-	Mail      MailConfig    `yaml:"mail" doc:"The SMTP entrance."`
-	Outbox    OutboxConfig  `yaml:"outbox" doc:"Mail that leaves: delivery status notifications."`
-	Console   ConsoleConfig `yaml:"console" doc:"The operators' page."`
-	Log       LogConfig     `yaml:"log" doc:"The node's own log, on standard error. It names no insured person and no secret."`
+	Domain    string        `yaml:"domain" json:"domain" doc:"Name of this platform. It is part of the names of the ledgers and of the operators' keys; never change it."`
+	Data      string        `yaml:"data" json:"data" doc:"Directory of everything that the node writes, except the copies of the journal."`
+	Keyring   KeyringConfig `yaml:"keyring" json:"keyring" doc:"The private keys of the compartments, encrypted in one age file inside the data directory."`
+	Insurers  string        `yaml:"insurers" json:"insurers" doc:"File with the insurers; 'querschott insurer add' maintains it."`
+	Operators string        `yaml:"operators" json:"operators" doc:"File with the operators and their public keys; 'querschott operator add' maintains it. Whoever can write it can open doors."`
+	Intake    IntakeConfig  `yaml:"intake" json:"intake" doc:"The journal of sealed arrivals."`
+	Mail      MailConfig    `yaml:"mail" json:"mail" doc:"The SMTP entrance."`
+	Outbox    OutboxConfig  `yaml:"outbox" json:"outbox" doc:"Mail that leaves: delivery status notifications."`
+	Console   ConsoleConfig `yaml:"console" json:"console" doc:"The operators' page."`
+	Log       LogConfig     `yaml:"log" json:"log" doc:"The node's own log, on standard error. It names no insured person and no secret."`
 
 	file string // that it was read from
 	dir  string // to which its paths are relative
@@ -35,51 +35,51 @@ type Config struct {
 
 // KeyringConfig says how the keyring is unlocked.
 type KeyringConfig struct {
-	Unlock string `yaml:"unlock" doc:"'key-file': the key file is read each time a door opens and kept in no memory. 'passphrase': the key file is protected by a passphrase, which is asked for at the start."`
-	Key    string `yaml:"key" doc:"The key file. Keep it on another medium than the data directory: whoever has both can read everything."`
+	Unlock string `yaml:"unlock" json:"unlock" doc:"'key-file': the key file is read each time a door opens and kept in no memory. 'passphrase': the key file is protected by a passphrase, which is asked for at the start."`
+	Key    string `yaml:"key" json:"key" doc:"The key file. Keep it on another medium than the data directory: whoever has both can read everything."`
 }
 
 // IntakeConfig configures the journal.
 type IntakeConfig struct {
-	Copies  []string `yaml:"copies" doc:"Directories that each hold the whole journal. A sender gets its 250 when the message is synced in all of them. Put them on different disks or hosts."`
-	Segment Size     `yaml:"segment" doc:"Size of a journal file. Files are filled with zeros before use, so this much room is taken at once in every copy."`
-	MaxMail Size     `yaml:"max_mail" doc:"Largest mail taken; a larger one is answered with 552. KIM allows 15 MiB before encoding."`
+	Copies  []string `yaml:"copies" json:"copies" doc:"Directories that each hold the whole journal. A sender gets its 250 when the message is synced in all of them. Put them on different disks or hosts."`
+	Segment Size     `yaml:"segment" json:"segment" doc:"Size of a journal file. Files are filled with zeros before use, so this much room is taken at once in every copy."`
+	MaxMail Size     `yaml:"max_mail" json:"max_mail" doc:"Largest mail taken; a larger one is answered with 552. KIM allows 15 MiB before encoding."`
 }
 
 // MailConfig configures the SMTP entrance.
 type MailConfig struct {
-	Hostname       string `yaml:"hostname" doc:"Name in the greeting and in delivery status notifications."`
-	StartTLS       string `yaml:"starttls" doc:"Address for SMTP with STARTTLS, empty: none."`
-	TLS            string `yaml:"tls" doc:"Address for SMTP with implicit TLS, empty: none."`
-	Certificate    string `yaml:"certificate" doc:"Certificate chain, PEM."`
-	Key            string `yaml:"key" doc:"Private key of the certificate, PEM."`
-	Accounts       string `yaml:"accounts" doc:"File with the mail accounts; 'querschott account add' maintains it. Passwords are generated, only their hashes are kept."`
-	MaxConnections int    `yaml:"max_connections" doc:"Connections at the same time; one more is answered with 421."`
-	StatusPage     string `yaml:"status_page" doc:"Address of the public status page, told to senders when a door is closed."`
+	Hostname       string `yaml:"hostname" json:"hostname" doc:"Name in the greeting and in delivery status notifications."`
+	StartTLS       string `yaml:"starttls" json:"starttls" doc:"Address for SMTP with STARTTLS, empty: none."`
+	TLS            string `yaml:"tls" json:"tls" doc:"Address for SMTP with implicit TLS, empty: none."`
+	Certificate    string `yaml:"certificate" json:"certificate" doc:"Certificate chain, PEM."`
+	Key            string `yaml:"key" json:"key" doc:"Private key of the certificate, PEM."`
+	Accounts       string `yaml:"accounts" json:"accounts" doc:"File with the mail accounts; 'querschott account add' maintains it. Passwords are generated, only their hashes are kept."`
+	MaxConnections int    `yaml:"max_connections" json:"max_connections" doc:"Connections at the same time; one more is answered with 421."`
+	StatusPage     string `yaml:"status_page" json:"status_page" doc:"Address of the public status page, told to senders when a door is closed."`
 }
 
 // OutboxConfig configures the mail that leaves.
 type OutboxConfig struct {
-	Relay        string   `yaml:"relay" doc:"host:port of the mail relay. Empty: everything goes into local mailboxes."`
-	RelayTLS     string   `yaml:"relay_tls" doc:"'starttls', 'tls' or 'none' (only to a relay on this host)."`
-	RelayCA      string   `yaml:"relay_ca" doc:"CA file that the relay's certificate must chain to; empty: the system's."`
-	User         string   `yaml:"user" doc:"Account at the relay, empty: none."`
-	PasswordFile string   `yaml:"password_file" doc:"File with the password of that account."`
-	Local        []string `yaml:"local" doc:"Domains whose mail is put into local mailboxes even when there is a relay."`
+	Relay        string   `yaml:"relay" json:"relay" doc:"host:port of the mail relay. Empty: everything goes into local mailboxes."`
+	RelayTLS     string   `yaml:"relay_tls" json:"relay_tls" doc:"'starttls', 'tls' or 'none' (only to a relay on this host)."`
+	RelayCA      string   `yaml:"relay_ca" json:"relay_ca" doc:"CA file that the relay's certificate must chain to; empty: the system's."`
+	User         string   `yaml:"user" json:"user" doc:"Account at the relay, empty: none."`
+	PasswordFile string   `yaml:"password_file" json:"password_file" doc:"File with the password of that account."`
+	Local        []string `yaml:"local" json:"local" doc:"Domains whose mail is put into local mailboxes even when there is a relay."`
 }
 
 // ConsoleConfig configures the operators' page.
 type ConsoleConfig struct {
-	Listen      string   `yaml:"listen" doc:"Address of the page. Without a certificate only a loopback address is allowed."`
-	Certificate string   `yaml:"certificate" doc:"Certificate chain, PEM, empty: plain HTTP."`
-	Key         string   `yaml:"key" doc:"Private key of the certificate, PEM."`
-	Hosts       []string `yaml:"hosts" doc:"Host names under which the page may be called, besides the address itself."`
+	Listen      string   `yaml:"listen" json:"listen" doc:"Address of the page. Without a certificate only a loopback address is allowed."`
+	Certificate string   `yaml:"certificate" json:"certificate" doc:"Certificate chain, PEM, empty: plain HTTP."`
+	Key         string   `yaml:"key" json:"key" doc:"Private key of the certificate, PEM."`
+	Hosts       []string `yaml:"hosts" json:"hosts" doc:"Host names under which the page may be called, besides the address itself."`
 }
 
 // LogConfig configures the log.
 type LogConfig struct {
-	Level  string `yaml:"level" doc:"'debug', 'info', 'warn' or 'error'."`
-	Format string `yaml:"format" doc:"'text' or 'json'."`
+	Level  string `yaml:"level" json:"level" doc:"'debug', 'info', 'warn' or 'error'."`
+	Format string `yaml:"format" json:"format" doc:"'text' or 'json'."`
 }
 
 // Insurer is one tenant.

@@ -98,7 +98,20 @@ For real:     querschott init DIR, then querschott serve --config DIR/querschott
 		a.insurerCommand(), a.operatorCommand(), a.accountCommand(), a.loginCommand(),
 		a.doorCommand(), a.spoolCommand(), a.ledgerCommand(), a.backupCommand(), a.restoreCommand(), a.sendCommand(),
 	)
+	groups(root)
 	return root
+}
+
+// groups makes commands that only hold others show their help, and refuse words that are none of them: without it a
+// mistyped check would end well.
+func groups(cmd *cobra.Command) {
+	for _, c := range cmd.Commands() {
+		groups(c)
+	}
+	if cmd.HasSubCommands() && !cmd.Runnable() {
+		cmd.Args = limitArgs(cobra.NoArgs)
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 }
 
 func envOr(name, fallback string) string {

@@ -156,6 +156,14 @@ func (a *app) loginCommand() *cobra.Command {
 	}
 }
 
+// listed is what may be shown of an account.
+type listed struct {
+	Address string          `json:"address"`
+	Role    querschott.Role `json:"role"`
+	Created time.Time       `json:"created"` // of its present password
+	Revoked time.Time       `json:"revoked,omitzero"`
+}
+
 func (a *app) accountCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "account", Short: "Maintain the accounts that may send mail"}
 	var relay bool
@@ -182,10 +190,20 @@ func (a *app) accountCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.show(cmd, acc.List(), func(w io.Writer) {
-					for _, x := range acc.List() {
-						fmt.Fprintf(w, "%s\t%s\n", x.Address, x.Role)
+				list := []listed{} // without the passwords' hashes
+				for _, x := range acc.List() {
+					list = append(list, listed{x.Address, x.Role, x.Created, x.Revoked})
+				}
+				return a.show(cmd, list, func(w io.Writer) {
+					rows := make([][]string, len(list))
+					for i, x := range list {
+						state := "in force"
+						if !x.Revoked.IsZero() {
+							state = "revoked " + x.Revoked.Format(time.DateOnly)
+						}
+						rows[i] = []string{x.Address, string(x.Role), x.Created.Format(time.DateOnly), state}
 					}
+					table(w, "ADDRESS|ROLE|PASSWORD OF|STATE", rows)
 				})
 			},
 		})
