@@ -216,6 +216,10 @@ func TestDamagedCellFloodsItsOwnInsurer(t *testing.T) {
 	before := h.notes(0, 2)
 	n.send(before...)
 	n.arrive(before...)
+	backup := filepath.Join(h.dir, "backup")
+	if _, err := n.Backup(t.Context(), backup); err != nil {
+		t.Fatal(err)
+	}
 	n.stop()
 	ik := h.world.Insurers()[0].IK
 	dir := filepath.Join(h.cfg.Data, "cells", string(ik))
@@ -246,6 +250,21 @@ func TestDamagedCellFloodsItsOwnInsurer(t *testing.T) {
 	}
 	if s := n.consoleSnapshot(); s.Compartments[c].Trouble == "" || s.Compartments[c].Waiting != 3 {
 		t.Errorf("the operators' page shows %+v", s.Compartments[c])
+	}
+	n.stop()
+
+	// As the manual says: put the store back from a backup.
+	if err := os.Rename(dir, filepath.Join(h.dir, "damaged")); err != nil {
+		t.Fatal(err)
+	}
+	if err := copyTree(t.Context(), filepath.Join(backup, "data", "cells", string(ik)), dir); err != nil {
+		t.Fatal(err)
+	}
+	n = h.run()
+	n.arrive(sick...)
+	n.arrive(before...)
+	if got := n.Status().Trouble; len(got) > 0 {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -349,6 +368,11 @@ func TestOpenFailsWhole(t *testing.T) {
 		if err := os.WriteFile(file, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	far := *h.cfg
+	far.Data = filepath.Join(h.dir, strings.Repeat("d", 100))
+	if _, err := Open(t.Context(), &far, h.opt); err == nil || !strings.Contains(err.Error(), "choose a shorter data directory") {
+		t.Errorf("with a long path: %v", err)
 	}
 	taken := h.run()
 	other := newHouse(t, 2, func(c *Config) { c.Mail.TLS = taken.Addresses().TLS })

@@ -30,12 +30,12 @@ func Trust() []TrustRow {
 		{"outbox/*", "files of Pebble: notifications that wait to leave, local mailboxes", "with loss: senders repeat what had no notification", "yes: notifications are sent again", "sees how many and when; contents are sealed", "delete notifications; cannot forge them"},
 		{"doors/*.order", "the order in force of one door, signed", "yes: the door is then on hold", "noticed at start: the ledger remembers the epoch; the door is then on hold", "sees states and reasons", "set a door on hold; cannot open one: opening has two operators' signatures"},
 		{"doors/*.proposal", "an order that waits for a second operator", "yes: propose again", "yes: an older epoch is refused", "as doors/*.order", "delete a proposal"},
-		{"links/*.link", "hashes of login links that are not used yet", "yes: make a new link", "no: a used link could be used again until it expires", "which operator is about to log in", "log in as an operator; opening a door still needs a second one"},
+		{"links/*.link", "hashes of login links that are not used yet", "yes: make a new link", "no: a used link could be used again until it expires", "which operator is about to log in", "log in as any operator, and with two links open doors; the ledger shows it"},
 		{"quarantine/*", "bytes of messages that were damaged in every copy", "with loss of what might be restored by hand", "yes", "nothing: sealed", "nothing"},
 		{"(intake.copies)/*.seg", "the journal: what was accepted and is not yet delivered, sealed", "no: accepted mail; another copy restores it", "no: delivered mail would be delivered again and be recognised; younger mail would be lost", "sees when, for which compartment and how much; which sender only if he knows sender and message id", "delete accepted mail; cannot read or forge it: sealed, bound to its place"},
 		{"(config) unlock.key", "the identity that unlocks keyring.age", "no: nothing can be opened any more", "-", "with the data directory: everything", "stop doors from opening"},
 		{"(config) querschott.yaml, insurers.yaml, operators.yaml, accounts.json", "who is an insurer, an operator, a sender", "no: restore them from a backup", "yes, as far as one wants the people of that time", "names, addresses and public keys", "make himself an operator or a sender: keep them writable by the administrator only"},
-		{"control.sock", "the way in for the commands of the same user", "yes: made at start", "-", "-", "ask for states, backups and login links; moving a door needs an operator's key"},
+		{"control.sock", "the way in for the commands of the same user", "yes: made at start", "-", "-", "ask for states, backups and any operator's login link, and with two links open doors; the ledger shows it"},
 	}
 }
 

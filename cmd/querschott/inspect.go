@@ -183,7 +183,7 @@ func (a *app) ledgerCheck() *cobra.Command {
 				return fmt.Errorf("the proof does not hold: %w", err)
 			}
 			return a.show(cmd, checked, func(w io.Writer) {
-				fmt.Fprintf(w, "the entry stands in %s, a log of %d entries with the root %x\n", checked.Origin, checked.Size, checked.Root)
+				fmt.Fprintf(w, "the entry stands in %s, a log of %d entries with the root %v\n", checked.Origin, checked.Size, checked.Root)
 			})
 		},
 	}
