@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -194,10 +195,18 @@ func (a *Accounts) edit(address string, fn func(Account) Account) error {
 	})
 }
 
-// change starts from the file, not from memory: a command beside the running node may have changed it.
-func (a *Accounts) change(fn func(table map[string]Account) error) error {
+// change starts from the file, not from memory: a command beside the running node may have changed it. Of several commands
+// at the same time each waits for the one before it.
+func (a *Accounts) change(fn func(table map[string]Account) error) (err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if _, real := a.fs.(disk.OS); real { // a disk in memory belongs to one process
+		release, locked := disk.Lock(filepath.Dir(a.path))
+		if locked != nil {
+			return fmt.Errorf("couldn't lock accounts file %s: %w", a.path, locked)
+		}
+		defer func() { err = errors.Join(err, release()) }()
+	}
 	table, err := a.read()
 	if err != nil {
 		return err

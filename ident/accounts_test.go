@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -296,5 +297,33 @@ func TestAnswersDiffOnlyInSuccess(t *testing.T) {
 	unknown, _ := a.Authenticate("nobody@kim.telematik-test", "x")
 	if d := cmp.Diff(wrong, unknown); d != "" {
 		t.Errorf("a wrong password and an unknown account can be told apart:\n%s", d)
+	}
+}
+
+// TestAccountsAddedByManyCommandsAtOnce adds through lists that know nothing of each other, as processes do.
+func TestAccountsAddedByManyCommandsAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts.json")
+	passwords := make([]string, 20)
+	var all sync.WaitGroup
+	for i := range passwords {
+		all.Go(func() {
+			a, err := OpenAccounts(disk.OS{}, path, time.Now)
+			if err == nil {
+				passwords[i], err = a.Add(fmt.Sprintf("p%d@praxis.kim.telematik-test", i), querschott.RolePractice)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	a, err := OpenAccounts(disk.OS{}, path, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, password := range passwords {
+		if _, ok := a.Authenticate(fmt.Sprintf("p%d@praxis.kim.telematik-test", i), password); !ok {
+			t.Errorf("the password of account %d was printed and does not work", i)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -170,12 +171,15 @@ func (c *Config) resolve() {
 	}
 }
 
+// domainName is what can be part of the names of logs, keys and secrets.
+var domainName = regexp.MustCompile(`^[A-Za-z0-9.-]{1,80}$`)
+
 // validate checks what can be told from the text alone.
 func (c *Config) validate() error {
 	var errs error
 	wrong := func(format string, args ...any) { errs = errors.Join(errs, fmt.Errorf(format, args...)) }
-	if c.Domain == "" || strings.ContainsAny(c.Domain, " +/\t\n") {
-		wrong("domain: must be a name without spaces, '+' and '/'")
+	if !domainName.MatchString(c.Domain) {
+		wrong("domain: must be a name of 1 to 80 letters, digits, '-' and '.'")
 	}
 	if len(c.Intake.Copies) == 0 {
 		wrong("intake.copies: at least one directory is needed")

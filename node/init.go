@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/internal/disk"
@@ -24,10 +25,16 @@ type InitOptions struct {
 }
 
 // Init makes a node's directory: the commented configuration, the keyring and its key, the operators and their keys. It
-// overwrites nothing.
-func Init(dir string, opt InitOptions) (*Config, error) {
+// overwrites nothing. The configuration comes last: a directory without it is not a node's, and there Init goes on where an
+// earlier one was interrupted.
+func Init(dir string, opt InitOptions) (_ *Config, err error) {
 	if opt.Config.Domain == "" {
 		opt.Config = Default()
+	}
+	for _, name := range opt.Operators {
+		if err := checkOperator(name); err != nil {
+			return nil, err
+		}
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -36,38 +43,66 @@ func Init(dir string, opt InitOptions) (*Config, error) {
 	if _, err := os.Stat(file); err == nil {
 		return nil, fmt.Errorf("%s exists already; nothing was changed", file)
 	}
-	cfg := opt.Config
-	if err := disk.WriteFile(disk.OS{}, file, []byte(Example(cfg))); err != nil {
+	draft, text := file+".tmp", []byte(Example(opt.Config))
+	if err := os.WriteFile(draft, text, 0o600); err != nil {
 		return nil, err
 	}
-	loaded, err := LoadConfig(file)
+	loaded, err := LoadConfig(draft)
+	if err == nil {
+		err = loaded.found(dir, opt)
+	}
 	if err != nil {
+		return nil, errors.Join(err, os.Remove(draft))
+	}
+	if err := disk.WriteFile(disk.OS{}, file, text); err != nil { // takes the draft's place
 		return nil, err
 	}
-	if err := loaded.makeKeyring(opt); err != nil {
-		return nil, err
+	return LoadConfig(file)
+}
+
+// found makes what belongs to a configuration and is not there yet.
+func (c *Config) found(dir string, opt InitOptions) error {
+	if err := c.makeKeyring(opt); err != nil {
+		return err
+	}
+	there, err := LoadOperators(c.Operators)
+	if err != nil {
+		return err
 	}
 	for _, name := range opt.Operators {
-		if _, err := loaded.AddOperator(name, filepath.Join(dir, "operators")); err != nil {
-			return nil, err
+		if slices.ContainsFunc(there, func(op Operator) bool { return op.Name == name }) {
+			continue
+		}
+		if _, err := c.AddOperator(name, filepath.Join(dir, "operators")); err != nil {
+			return err
 		}
 	}
-	if len(opt.Insurers) == 0 {
-		return loaded, nil
+	if insurers, err := LoadInsurers(c.Insurers); err != nil || len(opt.Insurers) == 0 || len(insurers) > 0 {
+		return err
 	}
-	return loaded, loaded.AddInsurers(opt.Insurers...)
+	return c.AddInsurers(opt.Insurers...)
 }
 
 func (c *Config) makeKeyring(opt InitOptions) error {
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return err
 	}
+	made := false
 	if _, err := os.Stat(c.Keyring.Key); errors.Is(err, os.ErrNotExist) {
 		if err := c.makeKeyFile(opt); err != nil {
 			return fmt.Errorf("couldn't make the key file: %w", err)
 		}
+		made = true
 	}
-	_, err := seal.CreateKeyring(disk.OS{}, filepath.Join(c.Data, "keyring.age"), c.unlock(opt.Passphrase))
+	ring := filepath.Join(c.Data, "keyring.age")
+	if _, err := os.Stat(ring); err == nil {
+		_, err := seal.OpenKeyring(disk.OS{}, ring, c.unlock(opt.Passphrase))
+		return err
+	}
+	_, err := seal.CreateKeyring(disk.OS{}, ring, c.unlock(opt.Passphrase))
+	if err != nil && made { // the passphrase was typed differently the second time; nothing is sealed to this key
+		err = errors.Join(err, os.Remove(c.Keyring.Key))
+	}
 	return err
 }
 
@@ -88,31 +123,39 @@ func (c *Config) makeKeyFile(opt InitOptions) error {
 
 // AddOperator makes an operator with a key of its own, writes the key into the directory and returns the key's file.
 func (c *Config) AddOperator(name querschott.Actor, dir string) (file string, err error) {
-	list, err := LoadOperators(c.Operators)
-	if err != nil {
-		return "", err
-	}
-	for _, op := range list {
-		if op.Name == name {
-			return "", fmt.Errorf("there is an operator %s already", name)
-		}
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := checkOperator(name); err != nil {
 		return "", err
 	}
 	file = filepath.Join(dir, string(name)+".key")
-	vkey, err := NewOperatorKey(file, string(name)+"."+c.Domain)
-	if err != nil {
-		return "", err
-	}
-	return file, SaveOperators(c.Operators, append(list, Operator{Name: name, Keys: []string{vkey}}))
+	return file, changeList(c.Operators, func() error {
+		list, err := LoadOperators(c.Operators)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(list, func(op Operator) bool { return op.Name == name }) {
+			return fmt.Errorf("there is an operator %s already", name)
+		}
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		vkey, err := NewOperatorKey(file, string(name)+"."+c.Domain)
+		if errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("%w; if it was left by an attempt that was interrupted, remove it", err)
+		}
+		if err != nil {
+			return err
+		}
+		return SaveOperators(c.Operators, append(list, Operator{Name: name, Keys: []string{vkey}}))
+	})
 }
 
 // AddInsurers adds insurers to the list. A running node takes them in at its next start.
 func (c *Config) AddInsurers(added ...Insurer) error {
-	list, err := LoadInsurers(c.Insurers)
-	if err != nil {
-		return err
-	}
-	return SaveInsurers(c.Insurers, append(list, added...))
+	return changeList(c.Insurers, func() error {
+		list, err := LoadInsurers(c.Insurers)
+		if err != nil {
+			return err
+		}
+		return SaveInsurers(c.Insurers, append(list, added...))
+	})
 }

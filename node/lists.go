@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -60,6 +62,16 @@ func SaveInsurers(file string, list []Insurer) error {
 	return saveYAML(file, "# Insurers of this node, maintained by 'querschott insurer add'.\n", list)
 }
 
+// changeList runs a change of a list, while no other command changes it.
+func changeList(file string, change func() error) (err error) {
+	release, err := disk.Lock(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	return change()
+}
+
 // LoadOperators reads the file of the operators. A file that does not exist is an empty list.
 func LoadOperators(file string) ([]Operator, error) {
 	var list []Operator
@@ -67,14 +79,28 @@ func LoadOperators(file string) ([]Operator, error) {
 		return nil, err
 	}
 	for i, op := range list {
-		if op.Name == "" || op.Name == door.MachineActor {
-			return nil, fmt.Errorf("%s: operator %d has no name that can be used", file, i+1)
+		if err := checkOperator(op.Name); err != nil {
+			return nil, fmt.Errorf("%s: operator %d has no name that can be used: %w", file, i+1, err)
 		}
 		if slices.ContainsFunc(list[:i], func(o Operator) bool { return o.Name == op.Name }) {
 			return nil, fmt.Errorf("%s: operator %s stands there twice", file, op.Name)
 		}
 	}
 	return list, nil
+}
+
+// operatorName is what can be part of the name of a file, of a key (C2SP signed-note) and of a secret. Commands take what
+// stands before the first dot of a key's name for the operator's.
+var operatorName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
+
+func checkOperator(name querschott.Actor) error {
+	if !operatorName.MatchString(string(name)) {
+		return fmt.Errorf("%.40q: an operator's name has 1 to 32 letters A to Z, digits, '-' and '_'", string(name))
+	}
+	if name == door.MachineActor {
+		return fmt.Errorf("%s is the platform itself", name)
+	}
+	return nil
 }
 
 // SaveOperators writes the file of the operators.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/querschott/querschott/ledger"
 )
@@ -35,6 +36,10 @@ func Restore(ctx context.Context, backup, dir, vkey string, verify bool, opt Opt
 	cfg, err := loadConfig(filepath.Join(config, ConfigFile), dir)
 	if err != nil {
 		return r, err
+	}
+	if out := cfg.outside(); vkey == "" && out != "" {
+		return r, fmt.Errorf("nothing was restored: the backup's configuration names %s, outside of %s; say with --vkey whose signature the backup must have",
+			out, cfg.dir)
 	}
 	if _, err := os.Stat(cfg.Keyring.Key); verify && err != nil {
 		return r, fmt.Errorf("nothing was restored: to verify, the keyring's key file must be in its place: %w", err)
@@ -65,6 +70,22 @@ func Restore(ctx context.Context, backup, dir, vkey string, verify bool, opt Opt
 		return r, nil
 	}
 	return r, r.verify(ctx, cfg, opt)
+}
+
+// outside names a place outside of the configuration's directory that a restore would write to. Whoever can change a backup
+// can sign its manifest with some key; only a backup whose signer is known may say where to write.
+func (c *Config) outside() string {
+	places := append([]string{c.Data}, c.Intake.Copies...)
+	for _, file := range c.lists() {
+		places = append(places, file)
+	}
+	slices.Sort(places)
+	for _, p := range places {
+		if rel, err := filepath.Rel(c.dir, p); err != nil || !filepath.IsLocal(rel) {
+			return p
+		}
+	}
+	return ""
 }
 
 // copyNew copies a file to a place where none is.

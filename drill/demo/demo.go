@@ -118,6 +118,10 @@ func Open(ctx context.Context, opt Options) (p *Platform, err error) {
 	if opt.Dir, err = filepath.Abs(opt.Dir); err != nil {
 		return nil, err
 	}
+	file := filepath.Join(opt.Dir, node.ConfigFile)
+	if cfg, err := node.LoadConfig(file); err == nil && node.Running(ctx, cfg) {
+		return nil, fmt.Errorf("a demonstration is running in %s already", opt.Dir)
+	}
 	p = &Platform{opt: opt, world: drill.NewWorld(opt.Seed, drill.DefaultInsurers, opt.Insured)}
 	if err := p.found(); err != nil {
 		return nil, fmt.Errorf("couldn't make the demonstration in %s: %w", opt.Dir, err)
@@ -161,8 +165,34 @@ func (p *Platform) found() (err error) {
 	if p.cfg, err = node.LoadConfig(file); err != nil {
 		return err
 	}
+	for address, wish := range map[*string]string{
+		&p.cfg.Console.Listen: p.opt.Console, &p.cfg.Mail.StartTLS: p.opt.SMTP, &p.cfg.Mail.TLS: p.opt.SMTPS,
+	} {
+		if wish != "" {
+			*address = wish // the directory may have been made with another one
+		}
+	}
+	if err := p.sameWorld(); err != nil {
+		return err
+	}
 	p.file = File{Dir: p.opt.Dir, Config: file, CA: filepath.Join(p.opt.Dir, "ca.crt")}
 	return p.accounts()
+}
+
+// sameWorld refuses a directory that was made for other insurers: they would not get the practices' mail.
+func (p *Platform) sameWorld() error {
+	list, err := node.LoadInsurers(p.cfg.Insurers)
+	if err != nil {
+		return err
+	}
+	same := len(list) == len(p.world.Insurers())
+	for i, in := range p.world.Insurers() {
+		same = same && list[i].IK == in.IK && list[i].Insured == in.Insured
+	}
+	if !same {
+		return errors.New("it was made with another --seed or --insured; use those, or another directory")
+	}
+	return nil
 }
 
 func (p *Platform) initOptions() node.InitOptions {

@@ -145,9 +145,12 @@ func WriteFile(fs FS, name string, data []byte) error {
 	return fs.SyncDir(filepath.Dir(name))
 }
 
-// ReadFile reads a whole file of at most limit bytes.
+// ReadFile reads a whole file of at most limit bytes. One that this user may only read is read all the same.
 func ReadFile(fs FS, name string, limit int64) ([]byte, error) {
 	f, err := fs.Open(name)
+	if _, real := fs.(OS); real && (errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS)) {
+		f, err = osOpen(name, os.O_RDONLY)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -168,6 +171,24 @@ func readAll(f File, name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	return data, nil
+}
+
+// Lock keeps everybody else who locks the same directory out, in this process or another, until release is called or the
+// process ends. It is for commands that read a file, change it and write it back.
+func Lock(dir string) (release func() error, err error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if err == nil {
+			return f.Close, nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return nil, errors.Join(&os.PathError{Op: "flock", Path: dir, Err: err}, f.Close())
+		}
+	}
 }
 
 // Free returns how many bytes may still be written to the file system of a directory.
