@@ -5,6 +5,7 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"fmt"
+	"sync/atomic"
 )
 
 const (
@@ -17,10 +18,22 @@ const (
 const BoxOverhead = xaesNonce + tagSize
 
 // xaes is XAES-256-GCM (C2SP XAES-256-GCM): AES-256-GCM under a key derived from the first half of a 192-bit nonce.
-// Random nonces may be used without counting messages.
+// Random nonces may be used without counting messages. Because deriving a key costs more than sealing a short message, one
+// random first half serves prefixMessages messages; the second half is random each time. Two messages of one prefix have
+// the same nonce with a chance below 2^-57.
 type xaes struct {
-	block cipher.Block
-	k1    [aes.BlockSize]byte // CMAC subkey
+	block  cipher.Block
+	k1     [aes.BlockSize]byte // CMAC subkey
+	prefix atomic.Pointer[prefix]
+}
+
+const prefixMessages = 1 << 20
+
+// prefix is the first half of a nonce with the cipher under the key derived from it.
+type prefix struct {
+	half [12]byte
+	aead cipher.AEAD
+	left atomic.Int64 // messages that it may still serve
 }
 
 func newXAES(key []byte) (*xaes, error) {
@@ -56,17 +69,27 @@ func (x *xaes) aead(nonce []byte) (cipher.AEAD, error) {
 
 // seal appends nonce, ciphertext and tag to dst.
 func (x *xaes) seal(dst, aad, plain []byte) []byte {
-	var nonce [xaesNonce]byte
-	_, _ = rand.Read(nonce[:]) // never fails: the process ends before it would
-	return x.sealWith(dst, nonce[:], aad, plain)
+	p := x.prefix.Load()
+	if p == nil || p.left.Add(-1) < 0 {
+		p = x.newPrefix()
+		x.prefix.Store(p)
+	}
+	dst = append(dst, p.half[:]...)
+	dst = append(dst, make([]byte, 12)...)
+	nonce := dst[len(dst)-12:]
+	_, _ = rand.Read(nonce) // never fails: the process ends before it would
+	return p.aead.Seal(dst, nonce, plain, aad)
 }
 
-func (x *xaes) sealWith(dst, nonce, aad, plain []byte) []byte {
-	g, err := x.aead(nonce)
-	if err != nil {
+func (x *xaes) newPrefix() *prefix {
+	p := &prefix{}
+	_, _ = rand.Read(p.half[:]) // never fails: the process ends before it would
+	var err error
+	if p.aead, err = x.aead(p.half[:]); err != nil {
 		panic(err) // AES-256 takes every 32-byte key
 	}
-	return g.Seal(append(dst, nonce...), nonce[12:], plain, aad)
+	p.left.Store(prefixMessages - 1)
+	return p
 }
 
 func (x *xaes) open(dst, aad, sealed []byte) ([]byte, error) {

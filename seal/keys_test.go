@@ -272,13 +272,39 @@ func TestXAESVectors(t *testing.T) {
 	} {
 		x, err := newXAES(bytes.Repeat([]byte{v.key}, 32))
 		must(t, err)
-		sealed := x.sealWith(nil, nonce, []byte(v.aad), plain)
+		g, err := x.aead(nonce)
+		must(t, err)
+		sealed := g.Seal(bytes.Clone(nonce), nonce[12:], plain, []byte(v.aad))
 		if got := hex.EncodeToString(sealed[len(nonce):]); got != v.want {
 			t.Errorf("key %d: got %s, want %s", v.key, got, v.want)
 		}
 		if got, err := x.open(nil, []byte(v.aad), sealed); err != nil || !bytes.Equal(got, plain) {
 			t.Errorf("key %d: opened %q, %v", v.key, got, err)
 		}
+	}
+}
+
+// Nonces differ from message to message, and a used up prefix is replaced.
+func TestBoxNonces(t *testing.T) {
+	x, err := newXAES(randomBytes(32))
+	must(t, err)
+	seen := map[string]bool{}
+	for range 1000 {
+		sealed := x.seal(nil, nil, nil)
+		if nonce := string(sealed[:xaesNonce]); seen[nonce] {
+			t.Fatal("a nonce twice")
+		} else {
+			seen[nonce] = true
+		}
+	}
+	first := x.prefix.Load()
+	first.left.Store(0)
+	sealed := x.seal(nil, nil, []byte("mail"))
+	if x.prefix.Load() == first || bytes.Equal(sealed[:12], first.half[:]) {
+		t.Error("a used up prefix served once more")
+	}
+	if got, err := x.open(nil, nil, sealed); err != nil || string(got) != "mail" {
+		t.Errorf("opened %q, %v", got, err)
 	}
 }
 
