@@ -188,11 +188,7 @@ func (c *Config) Doctor(ctx context.Context, now time.Time) []Finding {
 		return f
 	}
 	for _, t := range s.Trouble {
-		where := "the node"
-		if t.Compartment != nil {
-			where = t.Compartment.String()
-		}
-		f.add(Fault, "see the node's log", "%s: %s", where, t.Text)
+		f.add(Fault, "see the node's log", "%s: %s", t.Where(), t.Text)
 	}
 	if s.Journal.Quarantined > 0 {
 		f.add(Warning, "restore the segment from a backup or ask the senders", "%d accepted messages are damaged in every copy and were put aside", s.Journal.Quarantined)

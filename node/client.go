@@ -123,7 +123,8 @@ func (c *Client) Order(ctx context.Context, d DraftRequest, s note.Signer) (Move
 	if err != nil {
 		return Moved{}, err
 	}
-	if o.Compartment != d.Compartment || o.To != d.To || o.Reason != d.Reason {
+	longer := !d.Expires.IsZero() && (o.Expires.IsZero() || o.Expires.After(d.Expires)) // shorter it may be: see door.Book.Draft
+	if o.Compartment != d.Compartment || o.To != d.To || o.Reason != d.Reason || o.Incident != d.Incident || o.Actor != d.Actor || longer {
 		return Moved{}, errors.New("the node drafted another order than was asked for; nothing was signed")
 	}
 	raw, err := door.Sign(o, s)
@@ -137,8 +138,20 @@ func (c *Client) submit(ctx context.Context, raw []byte) (Moved, error) {
 	return post[Moved](ctx, c, "/v1/doors/submit", map[string][]byte{"note": raw})
 }
 
-// Approve cosigns a proposal. The signatures on it are verified against the operators' keys first.
+// Approve cosigns a proposal, if the note in it says what the proposal shows. The signatures on it are verified against the
+// operators' keys first.
 func (c *Client) Approve(ctx context.Context, p door.Proposal, known note.Verifiers, s note.Signer) (Moved, error) {
+	signed, err := note.Open(p.Note, known)
+	if err != nil {
+		return Moved{}, fmt.Errorf("couldn't verify the proposal: %w", err)
+	}
+	o, err := door.ParseOrder(signed.Text)
+	if err != nil {
+		return Moved{}, err
+	}
+	if o.Compartment != p.Compartment || o.To != p.To || o.Actor != p.Actor || o.Reason != p.Reason || o.Incident != p.Incident {
+		return Moved{}, errors.New("the node shows another proposal than the one to be signed; nothing was signed")
+	}
 	raw, err := door.Cosign(p.Note, known, s)
 	if err != nil {
 		return Moved{}, err

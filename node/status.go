@@ -52,6 +52,14 @@ type Trouble struct {
 	Text        string                  `json:"text"`
 }
 
+// Where names what is troubled.
+func (t Trouble) Where() string {
+	if t.Compartment == nil {
+		return "the node"
+	}
+	return t.Compartment.String()
+}
+
 // Addresses are where the node listens.
 type Addresses struct {
 	StartTLS string `json:"starttls,omitempty"`
@@ -147,6 +155,9 @@ func (n *Node) trouble() []Trouble {
 // Spool returns what waits and how long the room lasts.
 func (n *Node) Spool() Spool {
 	s := Spool{Backlogs: n.journal.Backlogs(), Trouble: n.journal.Trouble(), Damaged: n.journal.Stats().Quarantined, Flagged: int(n.pump.Stats().Flagged)}
+	if s.Backlogs == nil {
+		s.Backlogs = []intake.Backlog{} // for those who read JSON
+	}
 	for _, b := range s.Backlogs {
 		s.Messages += b.Messages
 		s.Bytes += b.Bytes

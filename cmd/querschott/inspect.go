@@ -3,13 +3,16 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/ledger/proof"
 )
 
@@ -29,8 +32,8 @@ func (a *app) spoolCommand() *cobra.Command {
 				}
 				return a.show(cmd, list, func(w io.Writer) {
 					var rows [][]string
-					for c, flags := range list {
-						for _, f := range flags {
+					for _, c := range slices.SortedFunc(maps.Keys(list), querschott.Compartment.Compare) {
+						for _, f := range list[c] {
 							rows = append(rows, []string{c.String(), fmt.Sprint(f.Seq), f.Received.Format(time.RFC3339), f.Result, fmt.Sprint(f.Findings)})
 						}
 					}
@@ -131,8 +134,8 @@ func (a *app) ledgerProve() *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
 		Use: "prove ORIGIN INDEX", Short: "Write the proof of one entry (C2SP tlog-proof) and the entry itself", Args: limitArgs(cobra.ExactArgs(2)),
-		Long: `Write the proof that an entry stands in a log: ORIGIN-INDEX.tlog-proof and ORIGIN-INDEX.entry in the directory given. Check it
-anywhere, without this node, with 'querschott ledger check' or with somebody else's tool.`,
+		Long: `Print the proof that an entry stands in a log, or write it and the entry into a directory: entry-INDEX.tlog-proof and
+entry-INDEX.entry. Check it anywhere, without this node, with 'querschott ledger check' or with somebody else's tool.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			index, err := strconv.ParseUint(args[1], 10, 64)
 			if err != nil {

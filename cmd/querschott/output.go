@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -11,10 +12,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// show prints a value as JSON, or lets text print it.
+// show prints a value as JSON, or lets text print it. An empty list is [], never null.
 func (a *app) show(cmd *cobra.Command, v any, text func(w io.Writer)) error {
 	out := cmd.OutOrStdout()
 	if a.output == "json" {
+		if list := reflect.ValueOf(v); list.Kind() == reflect.Slice && list.IsNil() {
+			v = reflect.MakeSlice(list.Type(), 0, 0).Interface()
+		}
 		enc := json.NewEncoder(out)
 		enc.SetIndent("", "  ")
 		return enc.Encode(v)

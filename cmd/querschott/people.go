@@ -232,20 +232,24 @@ func (a *app) accountChange(use, short string, change func(*ident.Accounts, stri
 			if err != nil {
 				return err
 			}
-			if err := node.NewClient(cfg).ReloadAccounts(cmd.Context()); err != nil && !errors.Is(err, node.ErrNotRunning) {
-				return fmt.Errorf("the account is changed, but the running node does not know yet: %w", err)
+			told := node.NewClient(cfg).ReloadAccounts(cmd.Context())
+			switch {
+			case errors.Is(told, node.ErrNotRunning):
+				told = nil
+			case told != nil:
+				told = fmt.Errorf("the account is changed, but the running node does not know yet: %w", told)
 			}
 			result := map[string]string{"address": args[0]}
 			if password != "" {
 				result["password"] = password
 			}
-			return a.show(cmd, result, func(w io.Writer) {
+			return errors.Join(told, a.show(cmd, result, func(w io.Writer) { // the password cannot be had a second time
 				if password == "" {
 					fmt.Fprintln(w, "done")
 					return
 				}
 				fmt.Fprintf(w, "%s\npassword: %s\n(it is shown only here)\n", args[0], password)
-			})
+			}))
 		},
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,8 +20,8 @@ import (
 func (a *app) serveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "serve", Short: "Run the node of a configuration", Args: limitArgs(cobra.NoArgs),
-		Long: `Run the node of a configuration until SIGINT or SIGTERM. Doors keep the state of their last signed order;
-a new compartment starts on hold.`,
+		Long: `Run the node of a configuration until SIGINT or SIGTERM; a second one ends it at once, without waiting for messages
+under way. Doors keep the state of their last signed order; a new compartment starts on hold.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.load()
 			if err != nil {
@@ -189,11 +191,11 @@ func (a *app) statusCommand() *cobra.Command {
 					fmt.Sprint(s.Mail.Accepted), fmt.Sprint(s.Mail.Delivered), fmt.Sprint(s.Mail.Waiting), fmt.Sprint(s.Mail.Outgoing),
 					fmt.Sprint(s.Mail.Sessions), fmt.Sprint(s.Doors.KeysInMemory), fmt.Sprint(s.Doors.Proposals),
 				}})
-				for state, count := range s.Doors.States {
-					fmt.Fprintf(w, "doors %s: %d\n", state, count)
+				for _, state := range slices.Sorted(maps.Keys(s.Doors.States)) {
+					fmt.Fprintf(w, "doors %s: %d\n", state, s.Doors.States[state])
 				}
 				for _, t := range s.Trouble {
-					fmt.Fprintf(w, "TROUBLE %v: %s\n", t.Compartment, t.Text)
+					fmt.Fprintf(w, "TROUBLE %s: %s\n", t.Where(), t.Text)
 				}
 			})
 		},

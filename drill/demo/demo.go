@@ -187,10 +187,10 @@ func (p *Platform) sameWorld() error {
 	}
 	same := len(list) == len(p.world.Insurers())
 	for i, in := range p.world.Insurers() {
-		same = same && list[i].IK == in.IK && list[i].Insured == in.Insured
+		same = same && list[i].IK == in.IK
 	}
 	if !same {
-		return errors.New("it was made with another --seed or --insured; use those, or another directory")
+		return errors.New("it was made with another --seed: use that one, or another directory")
 	}
 	return nil
 }
