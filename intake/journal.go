@@ -137,10 +137,12 @@ const (
 // some copies but was not promised; the context's error, after which nobody knows.
 func (j *Journal) Append(ctx context.Context, a Arrival) (Receipt, error) {
 	if len(a.Body) > j.cfg.MaxBody {
-		return Receipt{}, querschott.Refuse(querschott.CodeTooLarge, "the message has %d bytes, at most %d are taken", len(a.Body), j.cfg.MaxBody)
+		return Receipt{}, querschott.Refuse(querschott.CodeTooLarge,
+			"the message has %d bytes, at most %d are taken", len(a.Body), j.cfg.MaxBody)
 	}
 	if n := len(a.Sender) + len(a.Recipient) + len(a.MessageID); n > maxEnvelope {
-		return Receipt{}, querschott.Refuse(querschott.CodeTooLarge, "sender, recipient and message id have %d bytes, at most %d are taken", n, maxEnvelope)
+		return Receipt{}, querschott.Refuse(querschott.CodeTooLarge,
+			"sender, recipient and message id have %d bytes, at most %d are taken", n, maxEnvelope)
 	}
 	if a.Compartment.Service.Code() == 0 {
 		return Receipt{}, fmt.Errorf("couldn't append: unknown service %q", a.Compartment.Service)

@@ -48,9 +48,10 @@ type Delivery struct {
 
 // PumpConfig is what a pump needs.
 type PumpConfig struct {
-	Journal  *Journal
-	Cell     func(querschott.IK) (cell.Store, error)
-	Unlock   func(...querschott.Compartment) (map[querschott.Compartment]*seal.Keys, error) // keys of those it can, and an error for the others
+	Journal *Journal
+	Cell    func(querschott.IK) (cell.Store, error)
+	// Unlock returns the keys of those compartments that it can unlock, and an error about the others.
+	Unlock   func(...querschott.Compartment) (map[querschott.Compartment]*seal.Keys, error)
 	Handlers map[querschott.Service]Handler
 	Keep     Handler                                 // takes what a handler could not; must not fail for the message's sake
 	Record   func(context.Context, []Delivery) error // writes to the ledger; durable on nil

@@ -132,7 +132,8 @@ func (t *turn) commit(ctx context.Context, refs []ref) (n int, err error) {
 		}
 		d, err := t.one(ctx, r, tx)
 		if errors.Is(err, errDamaged) {
-			d, err = Delivery{Compartment: t.ch.c, Seq: r.seq, Received: fromMicro(r.received), Note: Note{Result: "damaged"}}, t.p.cfg.Journal.quarantine(t.ch.c, r)
+			d = Delivery{Compartment: t.ch.c, Seq: r.seq, Received: fromMicro(r.received), Note: Note{Result: "damaged"}}
+			err = t.p.cfg.Journal.quarantine(t.ch.c, r)
 			damaged = append(damaged, r.seq)
 		}
 		if err != nil {
