@@ -15,6 +15,7 @@ import (
 	"github.com/querschott/querschott/node"
 	"github.com/querschott/querschott/outbox"
 	"github.com/querschott/querschott/seal"
+	"github.com/querschott/querschott/service/eau"
 )
 
 // stored is one message in a cell, opened with its compartment's keys.
@@ -22,6 +23,10 @@ type stored struct {
 	intake.About
 	Body []byte
 }
+
+// taken reports whether a result is that of a sick note that was taken. Among thousands of invented ones some have the
+// same person, doctor, day and diagnosis, and are noted as made again.
+func taken(result string) bool { return result == eau.Stored || result == eau.Recreated }
 
 // vaults opens compartments of a node that has stopped, as their insurers would.
 type vaults struct {

@@ -20,6 +20,7 @@ import (
 	"github.com/querschott/querschott/drill"
 	"github.com/querschott/querschott/intake"
 	"github.com/querschott/querschott/node"
+	"github.com/querschott/querschott/service/eau"
 )
 
 // lamp says whether the node can be reached, and where.
@@ -317,13 +318,9 @@ func checkCells(t *testing.T, i *installation, senders []*correspondent) {
 				continue
 			}
 			for k, c := range copies {
-				want := "stored"
-				if k > 0 {
-					want = "duplicate"
-				}
-				if c.Result != want || string(c.Body) != string(m.Body) || c.Document != m.Document.String() {
-					t.Errorf("copy %d of mail %d of %s: result %s, want %s; document %s; octets unaltered: %t",
-						k, n, m.From, c.Result, want, c.Document, string(c.Body) == string(m.Body))
+				if (k == 0) != taken(c.Result) || (k > 0) != (c.Result == eau.Duplicate) || string(c.Body) != string(m.Body) || c.Document != m.Document.String() {
+					t.Errorf("copy %d of mail %d of %s: result %s; document %s; octets unaltered: %t",
+						k, n, m.From, c.Result, c.Document, string(c.Body) == string(m.Body))
 				}
 			}
 			order[m.Compartment] = append(order[m.Compartment], place{copies[0].Seq, n})

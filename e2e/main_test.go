@@ -96,7 +96,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	ctx, cancel := patience(t)
 	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {

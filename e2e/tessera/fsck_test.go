@@ -95,3 +95,24 @@ func TestFsck(t *testing.T) {
 		}
 	}
 }
+
+// TestLogs checks logs that somebody else has exported: QUERSCHOTT_LOGS is a directory with <n>/ and <n>.vkey.
+func TestLogs(t *testing.T) {
+	root := os.Getenv("QUERSCHOTT_LOGS")
+	if root == "" {
+		t.Skip("QUERSCHOTT_LOGS names no directory")
+	}
+	keys, err := filepath.Glob(filepath.Join(root, "*.vkey"))
+	if err != nil || len(keys) == 0 {
+		t.Fatalf("no log in %s: %v", root, err)
+	}
+	for _, name := range keys {
+		vkey, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := check(t, strings.TrimSuffix(name, ".vkey"), string(vkey)); err != nil {
+			t.Errorf("%s: %v", vkey, err)
+		}
+	}
+}
