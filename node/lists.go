@@ -116,13 +116,13 @@ func saveYAML(file, comment string, v any) error {
 	return disk.WriteFile(disk.OS{}, file, append([]byte(comment), data...))
 }
 
-// compartments lists every compartment of the insurers. Every insurer that gets mail has the compartment for the mail
-// that no service takes.
+// compartments lists every compartment of the insurers. Every insurer that gets mail, for a service or because it has an
+// address, has the compartment for the mail that no service takes.
 func compartments(list []Insurer) []querschott.Compartment {
 	var all []querschott.Compartment
 	for _, in := range list {
 		services := in.Services
-		if slices.ContainsFunc(services, querschott.Service.ByMail) && !slices.Contains(services, querschott.Mail) {
+		if (len(in.Addresses) > 0 || slices.ContainsFunc(services, querschott.Service.ByMail)) && !slices.Contains(services, querschott.Mail) {
 			services = append(slices.Clone(services), querschott.Mail)
 		}
 		for _, s := range services {

@@ -339,7 +339,7 @@ func (n *Node) openGate(ctx context.Context) (err error) {
 	n.gate, err = mail.New(mail.Config{
 		Hostname: n.cfg.Mail.Hostname, TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 		StatusPage: n.cfg.Mail.StatusPage, Authenticate: n.accounts.Authenticate, Valid: n.accounts.Valid,
-		Directory: n.directory, Door: n.mailDoor, Append: n.journal.Append, Record: n.recordArrival, Notify: n.notify,
+		Directory: n.directory, Place: n.place, Door: n.mailDoor, Append: n.journal.Append, Record: n.recordArrival, Notify: n.notify,
 		Log: n.log, Now: n.opt.Now,
 		Limits: mail.Limits{MaxMail: int64(n.cfg.Intake.MaxMail), Connections: n.cfg.Mail.MaxConnections},
 	})
@@ -371,6 +371,14 @@ func (n *Node) directory(_ context.Context, address string) (querschott.IK, erro
 		return ik, nil
 	}
 	return "", querschott.Refuse(querschott.CodeUnknownHere, "no insurer of this platform has this address")
+}
+
+// place gives mail for a service that its insurer does not have to the compartment for what no service takes.
+func (n *Node) place(c querschott.Compartment) querschott.Compartment {
+	if _, known := n.doors.Current(c); !known {
+		c.Service = querschott.Mail
+	}
+	return c
 }
 
 // mailDoor says what mail may pass. A compartment that this node does not know is on hold and takes mail.

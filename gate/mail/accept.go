@@ -24,7 +24,7 @@ func (c *session) take(tx *transaction, octets []byte) reply {
 	if c.credential.Role != querschott.RoleRelay && header.CheckSender(kim.Address(strings.ToLower(tx.from))) != nil {
 		return replySender
 	}
-	compartment := querschott.Compartment{Insurer: tx.insurer, Service: header.Service()}
+	compartment := c.srv.cfg.Place(querschott.Compartment{Insurer: tx.insurer, Service: header.Service()})
 	if door := c.srv.cfg.Door(compartment); !door.State.AcceptsMail() {
 		return refusedByDoor(&c.srv.cfg, door)
 	}
@@ -133,7 +133,8 @@ func (c *session) notification(tx *transaction, h *kim.Header, received time.Tim
 		return DSN{}, false
 	}
 	cfg := &c.srv.cfg
-	id := fmt.Sprintf("dsn.%d", receipt.Seq)
+	// The number alone would come again if the journal were ever begun anew, and the outbox takes the same id for the same mail.
+	id := fmt.Sprintf("dsn.%d.%d", receipt.Seq, received.UnixMicro())
 	now := cfg.Now()
 	return DSN{
 		ID: id, To: tx.from, Created: now,

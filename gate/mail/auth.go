@@ -41,7 +41,7 @@ func (c *session) authenticate(user, password string) reply {
 		}
 		return replyPassword
 	}
-	if !c.srv.enter(credential) {
+	if !c.srv.enter(c, credential) {
 		return replySessions
 	}
 	c.credential = &credential

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/querschott/querschott"
 )
 
 // drainFactor times MaxMail is read and thrown away of a message that is too large, so that its sender hears why.
@@ -16,6 +18,7 @@ const drainFactor = 16
 // body collects one message within the server's memory for bodies. After fault it only counts.
 type body struct {
 	srv      *Server
+	owner    querschott.Credential
 	octets   []byte
 	reserved int64
 	total    int64
@@ -39,7 +42,7 @@ func (b *body) write(p []byte) {
 // nothing takes nothing from others.
 func (b *body) grow() bool {
 	want := min(max(2*int64(cap(b.octets)), b.total, 96<<10), b.srv.cfg.Limits.MaxMail)
-	if !b.srv.memory.TryAcquire(want - b.reserved) {
+	if !b.srv.reserve(b.owner, want-b.reserved) {
 		return false
 	}
 	b.reserved = want
@@ -59,7 +62,7 @@ func (b *body) fail(r reply) {
 
 // release gives the memory back. The octets themselves may still be read by an intake whose caller has stopped waiting.
 func (b *body) release() {
-	b.srv.memory.Release(b.reserved)
+	b.srv.unreserve(b.owner, b.reserved)
 	b.octets, b.reserved = nil, 0
 }
 
@@ -77,7 +80,7 @@ func (c *session) data(arg string) reply {
 	if c.flush() != nil {
 		return reply{end: true}
 	}
-	b := &body{srv: c.srv}
+	b := &body{srv: c.srv, owner: *c.credential}
 	c.tx.body = b // until it is whole, it counts as aborted
 	if r := c.readDotted(b); r.code != 0 || r.end {
 		return r
@@ -140,7 +143,7 @@ func (c *session) bdat(arg string) reply {
 	var b *body
 	if c.tx != nil && len(c.tx.recipients) > 0 {
 		if c.tx.body == nil {
-			c.tx.body = &body{srv: c.srv}
+			c.tx.body = &body{srv: c.srv, owner: *c.credential}
 		}
 		b = c.tx.body
 	}

@@ -30,6 +30,9 @@ type Config struct {
 	// Directory returns whose the address is. An error with CodeUnknownHere says that the directory is healthy and does
 	// not know the address; every other error says that it cannot tell. The address is in lower case.
 	Directory func(ctx context.Context, address string) (querschott.IK, error)
+	// Place says which compartment takes the mail for one that the header names, which the insurer may not have; default the
+	// same.
+	Place func(querschott.Compartment) querschott.Compartment
 	// Door returns what may pass into a compartment; it is asked at RCPT and again at the end of the message.
 	Door func(querschott.Compartment) Door
 	// Append takes the message in (intake.Journal.Append). It may go on reading the body after its context has ended.
@@ -49,8 +52,10 @@ type Config struct {
 type Limits struct {
 	MaxMail      int64 // bytes of one message; default 30 MiB
 	BodyMemory   int64 // bytes of all messages being received; default 512 MiB, at least MaxMail
+	Practice     int64 // of it for one practice account; default an eighth, at least MaxMail
+	Relay        int64 // of it for one relay account; default a half, at least MaxMail
 	Recipients   int   // per message; default 100 (RFC 5321 4.5.3.1.8)
-	Connections  int   // in all; default 6,000
+	Connections  int   // in all; default 6,000. The oldest that has not logged in makes way for a new one
 	PerIP        int   // connections per network address; default 1,000, since Fachdienste come from few
 	PerPractice  int   // sessions per practice account; default 20
 	PerRelay     int   // sessions per relay account; default 1,000
@@ -114,6 +119,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.RetryAfter == "" {
 		c.RetryAfter = "15 minutes"
 	}
+	if c.Place == nil {
+		c.Place = func(x querschott.Compartment) querschott.Compartment { return x }
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -127,6 +135,8 @@ func (c Config) withDefaults() (Config, error) {
 func (l Limits) withDefaults() Limits {
 	std(&l.MaxMail, 30<<20)
 	std(&l.BodyMemory, max(512<<20, l.MaxMail))
+	std(&l.Practice, max(l.BodyMemory/8, l.MaxMail))
+	std(&l.Relay, max(l.BodyMemory/2, l.MaxMail))
 	std(&l.Recipients, 100)
 	std(&l.Connections, 6000)
 	std(&l.PerIP, 1000)

@@ -183,7 +183,7 @@ func (c *session) lookUp(address string) (querschott.IK, reply) {
 func (c *session) shut(insurer querschott.IK) (Door, bool) {
 	var door Door
 	for _, service := range querschott.MailServices() {
-		door = c.srv.cfg.Door(querschott.Compartment{Insurer: insurer, Service: service})
+		door = c.srv.cfg.Door(c.srv.cfg.Place(querschott.Compartment{Insurer: insurer, Service: service}))
 		if door.State.AcceptsMail() {
 			return Door{}, false
 		}

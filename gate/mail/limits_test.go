@@ -73,7 +73,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newWorld(t).start(func(c *Config) { change(&c.Limits) })
-			first, second := g.raw(), g.dial()
+			first, second := g.login(relay), g.login(practice) // one without a login would make way
 			for _, dial := range []func() (net.Conn, error){
 				func() (net.Conn, error) { return net.Dial("tcp", g.starttls) },
 				func() (net.Conn, error) { return tls.Dial("tcp", g.implicit, clientTLS) },
@@ -97,6 +97,47 @@ func TestConnectionsAreLimited(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestStrangersMakeWay fills all places with connections that never log in.
+func TestStrangersMakeWay(t *testing.T) {
+	g := newWorld(t).start(func(c *Config) { c.Limits.Connections = 3 })
+	known := g.login(practice)
+	strangers := []*peer{g.dial(), g.raw()}
+	newcomer := func(dial func() *peer) *peer {
+		p := dial()
+		strangers[0].gone() // the one that has waited for longest
+		strangers = append(strangers[1:], p)
+		for g.srv.Stats().Sessions > 3 { // the place is free when the session has left
+			known.do("NOOP", "250")
+		}
+		return p
+	}
+	for range 5 {
+		newcomer(g.raw)
+		newcomer(g.dial)
+	}
+	newcomer(func() *peer { return g.login(relay) }).do("MAIL FROM:<"+practice+">", "250")
+	known.do("NOOP", "250")
+}
+
+// TestOneAccountDoesNotTakeAllMemory begins large messages and never ends them.
+func TestOneAccountDoesNotTakeAllMemory(t *testing.T) {
+	w := newWorld(t)
+	g := w.start(func(c *Config) {
+		c.Limits.MaxMail, c.Limits.BodyMemory, c.Limits.Practice = 1<<20, 8<<20, 2<<20
+	})
+	octets := message(practice, "eAU;Lieferung;V1.2", 700_000)
+	chunk := fmt.Sprintf("BDAT %d\r\n%s", len(octets), octets[:len(octets)-2])
+	hog, second := g.ready(practice), g.ready(practice)
+	hog.do(chunk, "250")
+	second.do(chunk, "250")
+	g.ready(practice).do(chunk, "452 4.3.1")
+	other := g.ready(relay)
+	other.do(chunk, "250")
+	other.do("BDAT 0 LAST", "250 2.0.0")
+	hog.do("RSET", "250")
+	g.ready(practice).do(chunk, "250")
 }
 
 func TestSessionsOfAnAccountAreLimited(t *testing.T) {

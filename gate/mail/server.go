@@ -19,7 +19,7 @@ import (
 
 // Server is the entrance. Its listeners run in [Server.Run].
 //
-// mu guards the three maps; perIP and perAccount hold no zeros.
+// mu guards the maps; all but sessions hold no zeros.
 type Server struct {
 	cfg      Config
 	counters *counters
@@ -32,6 +32,7 @@ type Server struct {
 	sessions   map[*session]struct{}
 	perIP      map[netip.Addr]int
 	perAccount map[querschott.Actor]int
+	bodies     map[querschott.Actor]int64 // bytes of memory
 }
 
 // New checks the configuration and makes a server that does not run yet.
@@ -53,6 +54,7 @@ func New(cfg Config) (*Server, error) {
 		sessions:   map[*session]struct{}{},
 		perIP:      map[netip.Addr]int{},
 		perAccount: map[querschott.Actor]int{},
+		bodies:     map[querschott.Actor]int64{},
 	}, nil
 }
 
@@ -122,7 +124,7 @@ func (s *Server) admit(hard context.Context, nc net.Conn, implicit bool) {
 	peer := peerOf(nc)
 	s.mu.Lock()
 	var c *session
-	if len(s.sessions) < s.cfg.Limits.Connections && s.perIP[peer] < s.cfg.Limits.PerIP {
+	if s.perIP[peer] < s.cfg.Limits.PerIP && (len(s.sessions) < s.cfg.Limits.Connections || s.makeWay()) {
 		c = newSession(hard, s, nc, peer)
 		s.sessions[c] = struct{}{}
 		s.perIP[peer]++
@@ -138,6 +140,24 @@ func (s *Server) admit(hard context.Context, nc net.Conn, implicit bool) {
 		defer s.leave(c)
 		c.serve(implicit)
 	})
+}
+
+// makeWay ends the session that has been without a login for longest: whoever only connects must not keep those out who
+// have mail. The caller holds mu.
+func (s *Server) makeWay() bool {
+	var oldest *session
+	for c := range s.sessions {
+		if !c.entered && !c.ousted && (oldest == nil || c.loginBy.Before(oldest.loginBy)) {
+			oldest = c
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	oldest.ousted = true
+	s.counters.transient[CauseConnections].Add(1)
+	oldest.sever()
+	return true
 }
 
 // refuse tells a connection why it cannot stay, if that can be done without being held up.
@@ -175,7 +195,7 @@ func (s *Server) leave(c *session) {
 }
 
 // enter counts a session to its account; false if the account has as many as it may.
-func (s *Server) enter(c querschott.Credential) bool {
+func (s *Server) enter(session *session, c querschott.Credential) bool {
 	limit := s.cfg.Limits.PerPractice
 	if c.Role == querschott.RoleRelay {
 		limit = s.cfg.Limits.PerRelay
@@ -186,7 +206,33 @@ func (s *Server) enter(c querschott.Credential) bool {
 		return false
 	}
 	s.perAccount[c.Actor]++
+	session.entered = true
 	return true
+}
+
+// reserve takes memory for a body, of what all have and of what its account may have: one stolen account that sends slowly
+// must not hold what all the others need.
+func (s *Server) reserve(c querschott.Credential, n int64) bool {
+	limit := s.cfg.Limits.Practice
+	if c.Role == querschott.RoleRelay {
+		limit = s.cfg.Limits.Relay
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bodies[c.Actor]+n > limit || !s.memory.TryAcquire(n) {
+		return false
+	}
+	s.bodies[c.Actor] += n
+	return true
+}
+
+func (s *Server) unreserve(c querschott.Credential, n int64) {
+	s.memory.Release(n)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bodies[c.Actor] -= n; s.bodies[c.Actor] == 0 {
+		delete(s.bodies, c.Actor)
+	}
 }
 
 // finish ends all sessions: those that wait for a command at once, the others when their message is answered, at the

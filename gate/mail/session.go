@@ -42,6 +42,8 @@ type session struct {
 	errors     int
 	failures   int // of AUTH
 
+	entered, ousted bool // logged in; ended to make way for others; both guarded by srv.mu
+
 	mu      sync.Mutex
 	nc      net.Conn
 	waiting bool // for a command line: nothing is lost by ending now

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -151,13 +152,14 @@ func TestForeignClient(t *testing.T) {
 			}
 		})
 	}
-	report, err := kim.ParseReport(w.notices["dsn.2"].Body)
+	id := fmt.Sprintf("dsn.2.%d", w.last().Received.UnixMicro())
+	report, err := kim.ParseReport(w.notices[id].Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.notices["dsn.2"].To != practice || report.InReplyTo != "<4711@arzt>" || report.EnvelopeID != "E+1" ||
+	if w.notices[id].To != practice || report.InReplyTo != "<4711@arzt>" || report.EnvelopeID != "E+1" ||
 		len(report.Recipients) != 1 || report.Recipients[0].Final != eauBox || report.Recipients[0].Original != "asked@for" {
-		t.Errorf("notification to %s: %+v", w.notices["dsn.2"].To, report)
+		t.Errorf("notification to %s: %+v", w.notices[id].To, report)
 	}
 }
 
