@@ -54,8 +54,11 @@ func acceptedByTlog(dir, origin, vkey string) (int64, error) {
 	var said string
 	var tree tlog.Tree
 	var root string
-	if _, err := fmt.Sscanf(n.Text, "%s\n%d\n%s\n", &said, &tree.N, &root); err != nil || said != origin {
-		return 0, fmt.Errorf("the checkpoint %q is not one of %s: %v", n.Text, origin, err)
+	if _, err := fmt.Sscanf(n.Text, "%s\n%d\n%s\n", &said, &tree.N, &root); err != nil {
+		return 0, fmt.Errorf("couldn't read the checkpoint %q: %w", n.Text, err)
+	}
+	if said != origin {
+		return 0, fmt.Errorf("the checkpoint is one of %s, not of %s", said, origin)
 	}
 	if tree.Hash, err = tlog.ParseHash(root); err != nil {
 		return 0, err

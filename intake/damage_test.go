@@ -427,6 +427,8 @@ func TestContexts(t *testing.T) {
 			if int64(h.contextOff) >= off {
 				t.Errorf("the context of the entry at %d stands behind it", off)
 			}
+		case kindIndex:
+			t.Errorf("an index stands at %d, among the records", off)
 		}
 	}); err != nil {
 		t.Fatal(err)

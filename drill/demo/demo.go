@@ -329,6 +329,3 @@ func (p *Platform) File() File { return p.file }
 
 // Node returns the platform's node.
 func (p *Platform) Node() *node.Node { return p.node }
-
-// Sender returns the practices.
-func (p *Platform) Sender() *drill.Sender { return p.sender }

@@ -214,7 +214,7 @@ func TestContentIsNotPrinted(t *testing.T) {
 	}
 	shown := fmt.Sprintf("%v %+v %#v %s %x %d %v %s %s", doc, doc, doc, doc.Content, doc.Content, doc.Content[:0], findings, asJSON, log.String())
 	k := doc.Content
-	for _, secret := range []string{"J06.9", "M54.5", "S93.4", fmt.Sprintf("%x", k[:4]), fmt.Sprintf("%X", k[:4]), strings.Trim(fmt.Sprint(k[:4]), "[]")} {
+	for _, secret := range []string{"J06.9", "M54.5", "S93.4", fmt.Sprintf("%x", k[:4]), fmt.Sprintf("%X", k[:4]), strings.Trim(fmt.Sprintf("%d", k[:4]), "[]")} {
 		if strings.Contains(shown, secret) {
 			t.Errorf("%q is shown", secret)
 		}
