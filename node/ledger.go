@@ -67,8 +67,8 @@ func (n *Node) controlShow(r *http.Request) (any, error) {
 		return nil, err
 	}
 	const most = 10_000
-	if to-from > most {
-		return nil, querschott.Refuse(querschott.CodeInvalid, "at most %d entries at once", most)
+	if to < from || to-from > most {
+		return nil, querschott.Refuse(querschott.CodeInvalid, "from %d to %d: at most %d entries are shown at once", from, to, most)
 	}
 	if err := n.recordNode(r.Context(), ledger.ActionRead, ledger.KindLedgerRead, ledger.DataLog, ledger.Field{Name: "origin", Value: origin}); err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/sys/unix"
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/cell"
@@ -346,11 +347,24 @@ func (n *Node) openGate(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	n.warnOfFiles()
 	if n.sockets.starttls, err = listen(ctx, n.cfg.Mail.StartTLS); err != nil {
 		return err
 	}
 	n.sockets.implicit, err = listen(ctx, n.cfg.Mail.TLS)
 	return err
+}
+
+// warnOfFiles says that connections could use up the files that journal, ledger and cells need. (Go has raised the limit to
+// the hard one at the start.)
+func (n *Node) warnOfFiles() {
+	const others = 500 // journal, ledger, page, control socket
+	need := uint64(n.cfg.Mail.MaxConnections + cellFiles + others)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil && limit.Cur < need {
+		n.log.Warn("too few files may be open for all connections that are allowed", "limit", limit.Cur, "needed", need,
+			"fix", "raise the limit (LimitNOFILE of systemd, ulimit -n), or lower mail.max_connections")
+	}
 }
 
 func listen(ctx context.Context, address string) ([]net.Listener, error) {

@@ -163,8 +163,9 @@ func (n *Node) openConsole(ctx context.Context) (err error) {
 	}
 	page, err := console.New(console.Config{
 		Doors: n.doors, Access: n.logins, Snapshot: n.consoleSnapshot, Insurers: rows, Services: n.services(),
-		Signer:  n.consoleSigner,
-		Origins: n.origins(), Now: n.opt.Now, Log: n.log, Version: n.opt.Version,
+		Signer:   n.consoleSigner,
+		Location: time.Local, // what the clock on the operators' wall shows
+		Origins:  n.origins(), Now: n.opt.Now, Log: n.log, Version: n.opt.Version,
 	})
 	if err != nil {
 		return err
