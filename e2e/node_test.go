@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -43,11 +44,7 @@ func install(t testing.TB, insurers int) *installation {
 	i := &installation{dir: dir, config: filepath.Join(dir, node.ConfigFile), world: drill.NewWorld(7, insurers, 100*insurers)}
 	command(t, "init", dir, "--domain", "e2e.querschott.example")
 	i.set(t, map[string]string{
-		`starttls: "127.0.0.1:2525"`:              `starttls: "127.0.0.1:0"`,
-		`tls: "127.0.0.1:2465"`:                   `tls: "127.0.0.1:0"`,
-		`listen: "127.0.0.1:8080"`:                `listen: ""`,
-		`hostname: "mail.e2e.querschott.example"`: `hostname: "` + hostname + `"`,
-		`format: "text"`:                          `format: "json"`,
+		"starttls": "127.0.0.1:0", "tls": "127.0.0.1:0", "listen": `""`, "hostname": hostname, "format": "json",
 	})
 	var err error
 	if i.ca, err = drill.NewCA(time.Now()); err != nil {
@@ -83,21 +80,21 @@ func certify(t testing.TB, ca *drill.CA, dir string) {
 	}
 }
 
-// set changes lines of the configuration.
-func (i *installation) set(t testing.TB, changes map[string]string) {
+// set changes values of the configuration. A key must stand in it once.
+func (i *installation) set(t testing.TB, values map[string]string) {
 	t.Helper()
 	data, err := os.ReadFile(i.config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := string(data)
-	for from, to := range changes {
-		if strings.Count(text, from) != 1 {
-			t.Fatalf("the configuration has %q %d times", from, strings.Count(text, from))
+	for key, value := range values {
+		line := regexp.MustCompile(`(?m)^( *` + key + `:) .*$`)
+		if n := len(line.FindAll(data, -1)); n != 1 {
+			t.Fatalf("the configuration has the key %s %d times", key, n)
 		}
-		text = strings.Replace(text, from, to, 1)
+		data = line.ReplaceAll(data, []byte("${1} "+value))
 	}
-	if err := os.WriteFile(i.config, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(i.config, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

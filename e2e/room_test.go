@@ -75,10 +75,7 @@ func TestDiskFull(t *testing.T) {
 	if !mounted {
 		return
 	}
-	i.set(t, map[string]string{
-		"copies: [journal-a, journal-b]": "copies: [journal-a, small-disk/journal-b]",
-		"segment: 64MiB":                 "segment: 1MiB", "max_mail: 30MiB": "max_mail: 512KiB",
-	})
+	i.set(t, map[string]string{"copies": "[journal-a, small-disk/journal-b]", "segment": "1MiB", "max_mail": "512KiB"})
 	practice := i.world.Practices()[0]
 	password := i.account(t, string(practice.KIM))
 	p, at := i.serve(t)
