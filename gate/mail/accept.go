@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/intake"
 	"github.com/querschott/querschott/wire/kim"
@@ -67,49 +65,57 @@ func (c *session) notTaken(compartment querschott.Compartment, err error) reply 
 }
 
 // vouch makes the ledger's entry and the notification durable, at the same time. The message is in the journal already;
-// if one of the two fails, the sender keeps it too, and the services tell the repetition by its document.
+// if one of the two fails, or does not answer in time, the sender keeps it too, and the services tell the repetition by its
+// document.
 func (c *session) vouch(ctx context.Context, tx *transaction, h *kim.Header, a intake.Arrival, receipt intake.Receipt) reply {
-	var recorded, notified error
-	var group errgroup.Group // without a context of its own: the failure of one must not look like one of the other
-	group.Go(func() error {
-		recorded = c.guard(func() error {
-			return c.srv.cfg.Record(ctx, Taken{
-				Compartment: a.Compartment,
-				Credential:  *c.credential,
-				Sender:      a.Sender,
-				MessageID:   a.MessageID,
-				Size:        len(a.Body),
-				Received:    a.Received,
-				Receipt:     receipt,
-				Reference:   c.reference,
-			})
-		})
-		return recorded
-	})
+	taken := Taken{
+		Compartment: a.Compartment,
+		Credential:  *c.credential,
+		Sender:      a.Sender,
+		MessageID:   a.MessageID,
+		Size:        len(a.Body),
+		Received:    a.Received,
+		Receipt:     receipt,
+		Reference:   c.reference,
+	}
+	recorded := c.begin(func() error { return c.srv.cfg.Record(ctx, taken) })
+	notified := recorded // nobody wants a notification
 	if dsn, wanted := c.notification(tx, h, a.Received, receipt); wanted {
-		group.Go(func() error {
-			notified = c.guard(func() error { return c.srv.cfg.Notify(ctx, dsn) })
-			return notified
-		})
+		notified = c.begin(func() error { return c.srv.cfg.Notify(ctx, dsn) })
 	}
-	if group.Wait() == nil {
-		return reply{}
+	if err := inTime(ctx, recorded); err != nil {
+		return c.failed(CauseLedger, a.Compartment, err)
 	}
-	if recorded != nil {
-		return c.failed(CauseLedger, a.Compartment, recorded)
+	if err := inTime(ctx, notified); err != nil {
+		return c.failed(CauseOutbox, a.Compartment, err)
 	}
-	return c.failed(CauseOutbox, a.Compartment, notified)
+	return reply{}
 }
 
-// guard turns a panic outside of the session's own goroutine into an error, so that it ends this message only.
-func (c *session) guard(fn func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.srv.counters.panics.Add(1)
-			err = fmt.Errorf("panic of type %T", p)
-		}
+// begin runs fn beside the session; the channel is closed after its answer. A panic ends this message only.
+func (c *session) begin(fn func() error) <-chan error {
+	answer := make(chan error, 1)
+	go func() {
+		defer close(answer)
+		defer func() {
+			if p := recover(); p != nil {
+				c.srv.counters.panics.Add(1)
+				answer <- fmt.Errorf("panic of type %T", p)
+			}
+		}()
+		answer <- fn()
 	}()
-	return fn()
+	return answer
+}
+
+// inTime waits for an answer no longer than the context lasts: a disk that hangs must not hold sessions for ever.
+func inTime(ctx context.Context, answer <-chan error) error {
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("no answer in time: %w", ctx.Err())
+	}
 }
 
 // failed logs a failure of ours once and gives the sender a reference to it.

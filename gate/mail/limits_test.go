@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -138,6 +139,33 @@ func TestOneAccountDoesNotTakeAllMemory(t *testing.T) {
 	other.do("BDAT 0 LAST", "250 2.0.0")
 	hog.do("RSET", "250")
 	g.ready(practice).do(chunk, "250")
+}
+
+// TestWhatHangsIsAnsweredInTime has ledger and outbox hang and not even look at their contexts.
+func TestWhatHangsIsAnsweredInTime(t *testing.T) {
+	for name, change := range map[string]func(c *Config, hang func()){
+		"ledger": func(c *Config, hang func()) { c.Record = func(context.Context, Taken) error { hang(); return nil } },
+		"outbox": func(c *Config, hang func()) { c.Notify = func(context.Context, DSN) error { hang(); return nil } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			release := make(chan struct{})
+			defer close(release)
+			g := newWorld(t).start(func(c *Config) {
+				c.Limits.Accept, c.Limits.Grace = 100*time.Millisecond, 100*time.Millisecond
+				change(c, func() { <-release })
+			})
+			p := g.ready(practice)
+			p.do("DATA", "354")
+			p.do(message(practice, "eAU;Lieferung;V1.2", 1000)+".", "451 4.3.0")
+			p.do("NOOP", "250")
+			if s := g.srv.Stats(); s.Accepted != 0 || s.Transient[Cause(name)] != 1 {
+				t.Errorf("counted %+v", s)
+			}
+			if err := g.stop(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 func TestSessionsOfAnAccountAreLimited(t *testing.T) {
