@@ -114,7 +114,7 @@ func (w *world) directory(_ context.Context, address string) (querschott.IK, err
 }
 
 func (w *world) append(_ context.Context, a intake.Arrival) (intake.Receipt, error) {
-	if err := w.fault(w.before, "append"); err != nil {
+	if err := w.fault(&w.before, "append"); err != nil {
 		return intake.Receipt{}, err
 	}
 	if !a.Compartment.Service.ByMail() || len(a.Body) == 0 || a.Sender != strings.ToLower(a.Sender) || a.Received.IsZero() {
@@ -127,11 +127,11 @@ func (w *world) append(_ context.Context, a intake.Arrival) (intake.Receipt, err
 	w.arrivals = append(w.arrivals, a)
 	receipt := intake.Receipt{Seq: uint64(len(w.arrivals)), Copies: 2, At: a.Received}
 	w.mu.Unlock()
-	return receipt, w.fault(w.after, "append")
+	return receipt, w.fault(&w.after, "append")
 }
 
 func (w *world) record(_ context.Context, taken Taken) error {
-	if err := w.fault(w.before, "record"); err != nil {
+	if err := w.fault(&w.before, "record"); err != nil {
 		return err
 	}
 	w.mu.Lock()
@@ -140,20 +140,24 @@ func (w *world) record(_ context.Context, taken Taken) error {
 	}
 	w.taken = append(w.taken, taken)
 	w.mu.Unlock()
-	return w.fault(w.after, "record")
+	return w.fault(&w.after, "record")
 }
 
 func (w *world) notify(_ context.Context, dsn DSN) error {
-	if err := w.fault(w.before, "notify"); err != nil {
+	if err := w.fault(&w.before, "notify"); err != nil {
 		return err
 	}
 	w.mu.Lock()
 	w.notices[dsn.ID] = dsn
 	w.mu.Unlock()
-	return w.fault(w.after, "notify")
+	return w.fault(&w.after, "notify")
 }
 
-func (w *world) fault(fn func(string) error, step string) error {
+// fault runs the fault that is set at this moment, if any.
+func (w *world) fault(set *func(string) error, step string) error {
+	w.mu.Lock()
+	fn := *set
+	w.mu.Unlock()
 	if fn == nil {
 		return nil
 	}
