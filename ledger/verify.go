@@ -12,17 +12,17 @@ import (
 
 // Report is the result of [Ledger.Verify].
 type Report struct {
-	Logs       int
-	Entries    uint64 // of all logs but those of commits
-	Commits    uint64
-	Signatures uint64 // verified: of commits that are still in the WAL, and of every log's checkpoint
-	Faults     []Fault
+	Logs       int     `json:"logs"`
+	Entries    uint64  `json:"entries"` // of all logs but those of commits
+	Commits    uint64  `json:"commits"`
+	Signatures uint64  `json:"signatures"` // verified: of commits that are still in the WAL, and of every log's checkpoint
+	Faults     []Fault `json:"faults,omitempty"`
 }
 
 // Fault is one place where the ledger isn't what was signed.
 type Fault struct {
-	Origin string
-	What   string
+	Origin string `json:"origin"`
+	What   string `json:"what"`
 }
 
 func (f Fault) String() string { return f.Origin + ": " + f.What }
