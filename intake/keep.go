@@ -107,10 +107,10 @@ func Flags(store cell.Store, c querschott.Compartment, limit int) ([]Flag, error
 // Keep is the handler of messages that no service reads: they are stored as they came. A message that came before, with
 // the same sender and message id, is stored again and noted as a duplicate.
 func Keep(_ context.Context, m *Message, tx *Tx) (Note, error) {
-	n := Note{Result: "stored"}
+	n := Note{Result: ResultStored}
 	switch _, err := tx.Get(bindingKey(tx.Compartment, m.Binding)); {
 	case err == nil:
-		n.Result = "duplicate"
+		n.Result = ResultDuplicate
 	case !errors.Is(err, cell.ErrNotFound):
 		return Note{}, err
 	}

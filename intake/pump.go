@@ -29,11 +29,18 @@ const longTurn = 250 * time.Millisecond
 // and says so in the note. An error means that this node has a problem; the message is tried again.
 type Handler func(ctx context.Context, m *Message, tx *Tx) (Note, error)
 
+// Results that the pump counts; services have further ones.
+const (
+	ResultStored    = "stored"
+	ResultDuplicate = "duplicate" // of what is stored already
+	ResultDamaged   = "damaged"   // in every copy of the journal, put aside
+)
+
 // Note is what a handler found.
 type Note struct {
 	Document string          // identifier, may be empty
 	Person   querschott.KVNR // may be empty
-	Result   string          // "stored", "duplicate", "unreadable", ...
+	Result   string          // ResultStored, ResultDuplicate, or a word of the service
 	Findings []string        // what was wrong with it; no contents, no numbers of persons
 }
 

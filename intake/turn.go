@@ -132,7 +132,7 @@ func (t *turn) commit(ctx context.Context, refs []ref) (n int, err error) {
 		}
 		d, err := t.one(ctx, r, tx)
 		if errors.Is(err, errDamaged) {
-			d = Delivery{Compartment: t.ch.c, Seq: r.seq, Received: fromMicro(r.received), Note: Note{Result: "damaged"}}
+			d = Delivery{Compartment: t.ch.c, Seq: r.seq, Received: fromMicro(r.received), Note: Note{Result: ResultDamaged}}
 			err = t.p.cfg.Journal.quarantine(t.ch.c, r)
 			damaged = append(damaged, r.seq)
 		}
@@ -273,7 +273,7 @@ func (p *Pump) count(deliveries []Delivery, damaged int) {
 	p.stats.Delivered += uint64(len(deliveries) - damaged)
 	p.stats.Damaged += uint64(damaged)
 	for _, d := range deliveries {
-		if d.Note.Result == "duplicate" {
+		if d.Note.Result == ResultDuplicate {
 			p.stats.Duplicates++
 		}
 		if len(d.Note.Findings) > 0 {

@@ -71,18 +71,16 @@ func (n *Node) recordDeliveries(ctx context.Context, list []intake.Delivery) err
 				{Name: "document", Value: d.Note.Document},
 			},
 		}
-		if d.Note.Result == eauDuplicate {
+		if d.Note.Result == intake.ResultDuplicate {
 			entries[i].Reason = ledger.ReasonDuplicate
 		}
-		if d.Note.Result == "damaged" {
+		if d.Note.Result == intake.ResultDamaged {
 			entries[i].Outcome, entries[i].Reason = ledger.OutcomeFailed, ledger.ReasonOwnFailure
 		}
 	}
 	_, err := n.ledger.Append(ctx, entries...)
 	return err
 }
-
-const eauDuplicate = "duplicate"
 
 var doorActions = map[querschott.DoorState]ledger.Action{
 	querschott.Open: ledger.ActionOpen, querschott.Hold: ledger.ActionHold,

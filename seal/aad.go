@@ -14,19 +14,6 @@ type PersonID [16]byte
 // String returns the pseudonym in hexadecimal.
 func (p PersonID) String() string { return hex.EncodeToString(p[:]) }
 
-// EntryAAD returns the associated data of one entry of a journal: the compartment, the sender, the message's id and the
-// entry's sequence number. Every field is preceded by its length, so no two different inputs give the same bytes.
-func EntryAAD(c querschott.Compartment, sender, messageID string, seq uint64) []byte {
-	const label = "querschott entry v1"
-	b := make([]byte, 0, 5*4+len(label)+len(c.Insurer)+len(c.Service)+len(sender)+len(messageID)+8)
-	b = appendField(b, label)
-	b = appendField(b, string(c.Insurer))
-	b = appendField(b, string(c.Service))
-	b = appendField(b, sender)
-	b = appendField(b, messageID)
-	return binary.BigEndian.AppendUint64(b, seq)
-}
-
 // RecordAAD says which place a sealed record belongs to. A record that is moved to another place, or an older version
 // that is put back under a newer number, does not open.
 type RecordAAD struct {

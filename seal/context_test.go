@@ -83,10 +83,10 @@ func TestEntryOpensOnlyInItsPlace(t *testing.T) {
 
 	for _, cached := range []bool{false, true} {
 		for name, change := range map[string]func(e *entry){
-			"sender":          func(e *entry) { e.aad = EntryAAD(eau, "praxis@example.kin", "<1@example>", 7) },
-			"message id":      func(e *entry) { e.aad = EntryAAD(eau, "praxis@example.kim", "<2@example>", 7) },
+			"sender":          func(e *entry) { e.aad = entryAAD(eau, "praxis@example.kin", "<1@example>", 7) },
+			"message id":      func(e *entry) { e.aad = entryAAD(eau, "praxis@example.kim", "<2@example>", 7) },
 			"sequence number": func(e *entry) { e.aad = neighbour.aad },
-			"aad compartment": func(e *entry) { e.aad = EntryAAD(letter, "praxis@example.kim", "<1@example>", 7) },
+			"aad compartment": func(e *entry) { e.aad = entryAAD(letter, "praxis@example.kim", "<1@example>", 7) },
 			"no aad":          func(e *entry) { e.aad = nil },
 			"counter":         func(e *entry) { e.counter = neighbour.counter },
 			"sealed":          func(e *entry) { e.sealed = neighbour.sealed },
@@ -267,7 +267,7 @@ func TestAADIsUnambiguous(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		x, y := draw(t, "x"), draw(t, "y")
 		entryOf := func(i input) []byte {
-			return EntryAAD(querschott.Compartment{Insurer: querschott.IK(i.ik), Service: querschott.Service(i.svc)}, i.a, i.b, i.n)
+			return entryAAD(querschott.Compartment{Insurer: querschott.IK(i.ik), Service: querschott.Service(i.svc)}, i.a, i.b, i.n)
 		}
 		if got, want := bytes.Equal(entryOf(x), entryOf(y)), x == y; got != want {
 			t.Fatalf("entries %v and %v: same bytes %v", x, y, got)
@@ -290,7 +290,7 @@ func FuzzOpenEntry(f *testing.F) {
 	x, err := newContext(eau, pub, time.Now)
 	must(f, err)
 	plain := []byte("the plaintext")
-	aad := EntryAAD(eau, "a", "b", 1)
+	aad := entryAAD(eau, "a", "b", 1)
 	sealed, counter, _ := x.Seal(nil, aad, plain)
 	good := entry{x.Enc, x.ID, counter, aad, sealed, string(plain)}
 	f.Add(x.Enc, x.ID[:], counter, aad, sealed)
@@ -323,7 +323,7 @@ func BenchmarkSeal1KiB(b *testing.B) {
 	must(b, err)
 	x, err := newContext(eau, pub, time.Now)
 	must(b, err)
-	aad, plain := EntryAAD(eau, "praxis@example.kim", "<1@example>", 1), make([]byte, 1024)
+	aad, plain := entryAAD(eau, "praxis@example.kim", "<1@example>", 1), make([]byte, 1024)
 	dst := make([]byte, 0, 2048)
 	b.SetBytes(1024)
 	for b.Loop() {

@@ -5,7 +5,7 @@
 //   - Whoever takes something in can seal it and cannot read it afterwards. Sealing asks public keys only ([Contexts]).
 //   - One damaged entry is one damaged entry: entries of one context open in any order ([Keys.Open]).
 //   - What is sealed for one compartment, person, record or place in a journal opens nowhere else: all of that is in the
-//     associated data ([EntryAAD], [RecordAAD]).
+//     associated data: [RecordAAD] for records, for entries what the journal gives to [Context.Seal].
 //   - Private keys of a compartment are in memory only between [Keyring.Unlock] and [Keys.Forget], which belong to the
 //     opening and closing of its door.
 //   - Nobody who can write the public half of the keyring, or replace the whole keyring without having its identity, can

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"encoding/binary"
 	"path/filepath"
 	"testing"
 	"time"
@@ -82,7 +83,7 @@ func sealEntry(t testing.TB, s *Contexts, c querschott.Compartment, plain string
 	t.Helper()
 	x, err := s.For(c)
 	must(t, err)
-	aad := EntryAAD(c, "praxis@example.kim", "<1@example>", seq)
+	aad := entryAAD(c, "praxis@example.kim", "<1@example>", seq)
 	sealed, counter, ok := x.Seal(nil, aad, []byte(plain))
 	if !ok {
 		t.Fatal("a context straight from For sealed nothing")
@@ -95,4 +96,17 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// entryAAD is associated data as a journal might give it: the compartment, the sender, the message's id and the
+// entry's sequence number. Every field is preceded by its length, so no two different inputs give the same bytes.
+func entryAAD(c querschott.Compartment, sender, messageID string, seq uint64) []byte {
+	const label = "querschott entry v1"
+	b := make([]byte, 0, 5*4+len(label)+len(c.Insurer)+len(c.Service)+len(sender)+len(messageID)+8)
+	b = appendField(b, label)
+	b = appendField(b, string(c.Insurer))
+	b = appendField(b, string(c.Service))
+	b = appendField(b, sender)
+	b = appendField(b, messageID)
+	return binary.BigEndian.AppendUint64(b, seq)
 }

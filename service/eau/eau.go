@@ -44,11 +44,11 @@ import (
 
 // Results of a note.
 const (
-	Stored     = "stored"       // a sick note
-	Cancelled  = "cancellation" // a cancellation
-	Unreadable = "unreadable"   // neither of the two, as far as can be read
-	Duplicate  = "duplicate"    // of an earlier document, octet by octet
-	Recreated  = "recreated"    // an earlier sick note made again, with the same content
+	Stored     = intake.ResultStored    // a sick note
+	Cancelled  = "cancellation"         // a cancellation
+	Unreadable = "unreadable"           // neither of the two, as far as can be read
+	Duplicate  = intake.ResultDuplicate // of an earlier document, octet by octet
+	Recreated  = "recreated"            // an earlier sick note made again, with the same content
 )
 
 // Findings of this package; those of the packages that read come on top.
