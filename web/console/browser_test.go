@@ -300,7 +300,7 @@ func TestTwoOperatorsInBrowsers(t *testing.T) {
 		chromedp.SetValue(chromedp.CSS("#reason"), `Kennwort <b>gestohlen</b>`), chromedp.Click(chromedp.CSS(".order button")))
 	until(t, closer, `document.getElementById("obeyed")?.innerText.includes("gehorchten")`)
 	until(t, viewer, cellText(h, 0, querschott.EAU)+` === "geschlossen"`)
-	until(t, viewer, `document.getElementById("say").textContent === "AOK Nordmark, eAU: geschlossen, von anna." && document.title.startsWith("(1)")`)
+	until(t, viewer, `document.getElementById("say").textContent === "Ahorn Nordmark, eAU: geschlossen, von anna." && document.title.startsWith("(1)")`)
 	until(t, viewer, `document.getElementById("aside").innerText.includes("geschlossen")`)
 
 	// An operator who has the door's page open is told, and the form is left alone.

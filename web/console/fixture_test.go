@@ -60,8 +60,8 @@ type house struct {
 }
 
 var places = []string{
-	"AOK Nordmark", "BKK Hafenwerk", "IKK Elbtal", "Betriebskrankenkasse Kessel & Söhne", "Knappenkasse Süd", "Ersatzkasse Merkur",
-	"BKK Lindenhof", "Landkasse Havelland", "AOK Wesergau", "BKK Turbine", "Seekasse Kontor", "IKK Handwerk Mitte",
+	"Ahorn Nordmark", "BKK Hafenwerk", "IKK Elbtal", "Betriebskrankenkasse Kessel & Söhne", "Knappenkasse Süd", "Ersatzkasse Merkur",
+	"BKK Lindenhof", "Landkasse Havelland", "Auwald Wesergau", "BKK Turbine", "Seekasse Kontor", "IKK Handwerk Mitte",
 }
 
 // ik returns the nth valid IK of a range that nobody has.

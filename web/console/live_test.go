@@ -129,7 +129,7 @@ func TestStreamShowsAClosingWithinTheSecond(t *testing.T) {
 	if diff := cmp.Diff(map[querschott.Compartment]cell{h.c(0, querschott.EAU): {State: "closed"}}, e.Cells); diff != "" {
 		t.Errorf("only what changed is sent (-want +got):\n%s", diff)
 	}
-	if m := e.Moved[0]; m.C != h.c(0, querschott.EAU) || m.To != querschott.Closed || m.Say != "AOK Nordmark, eAU: geschlossen, von anna." {
+	if m := e.Moved[0]; m.C != h.c(0, querschott.EAU) || m.To != querschott.Closed || m.Say != "Ahorn Nordmark, eAU: geschlossen, von anna." {
 		t.Errorf("moved: %+v", m)
 	}
 	if e.Sum != 2 || !strings.Contains(e.Parts["counts"], "geschlossen") || strings.Contains(e.Parts["aside"], "<script>") {
