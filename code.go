@@ -21,6 +21,9 @@ const (
 	CodeInvalid      Code = "invalid"           // the request cannot be understood
 	CodeConflict     Code = "conflict"          // an illegal move, or the state changed in between
 	CodeNotFound     Code = "not-found"
+	CodeTooMany      Code = "too-many-requests" // over a rate or a cap; try again later
+	CodeMethod       Code = "method-not-allowed"
+	CodeUpstream     Code = "upstream-failed" // the service behind the gate gave no usable answer
 )
 
 // Error is a failure with a code and a text that the caller may see.

@@ -22,4 +22,8 @@ const (
 	RoleRelay    Role = "relay"    // a mail transfer agent that sends for many practices
 	RoleOperator Role = "operator" // somebody who runs the platform
 	RoleMachine  Role = "machine"  // the platform itself: pump, playbook, expiry
+	RoleStaff    Role = "staff"    // an insurer's employee
+	RoleInsured  Role = "insured"  // an insured person
+	RolePartner  Role = "partner"  // another party's machine that calls by HTTP: a supplier, an existing service, a guard
+	RoleUnknown  Role = "unknown"  // nobody was identified
 )

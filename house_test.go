@@ -31,6 +31,7 @@ var floors = map[string]int{
 	"cell":   40,
 	"intake": 50, "outbox": 50,
 	"door":     60,
+	"access":   65,
 	"ident":    70,
 	"service":  80,
 	"gate":     90,

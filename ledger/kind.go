@@ -159,6 +159,7 @@ var purposeNames = []string{
 // roleCodes are stored in leaves: a code is never given to another role.
 var roleCodes = map[querschott.Role]uint8{
 	"": 0, querschott.RolePractice: 1, querschott.RoleRelay: 2, querschott.RoleOperator: 3, querschott.RoleMachine: 4,
+	querschott.RoleStaff: 5, querschott.RoleInsured: 6, querschott.RolePartner: 7, querschott.RoleUnknown: 8,
 }
 
 func roleFromCode(c uint8) (querschott.Role, error) {
