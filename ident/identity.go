@@ -1,0 +1,39 @@
+package ident
+
+import (
+	"time"
+
+	"github.com/querschott/querschott"
+)
+
+// Identity is the result of identifying one HTTP request: who calls, by what, and what a revocation can name of it.
+type Identity struct {
+	Credential querschott.Credential
+	Caller     querschott.Caller
+	Presence   *querschott.Presence // nil when no PoPP token came
+	Binding    string               // thumbprint of the key or certificate that the credential is bound to, "" for none
+	Issued     time.Time            // when the credential was issued
+	Expires    time.Time            // zero: it does not
+	Facts      Facts                // what a revocation can name
+}
+
+// Facts are what [Revocations.Check] compares with the deny entries. An empty field is in no entry.
+type Facts struct {
+	Subject string // Telematik-ID, KVNR, account or machine: whoever the credential stands for
+	Client  string // client_id
+	Session string // sid
+	Token   string // jti
+	Key     string // thumbprint of the key that the caller proved to hold
+	Product string // product_id
+	Version string // product_version
+	Issuer  string // of the credential
+	Network string // address that the request comes from, without a port
+
+	PresenceIssuer string    // of the PoPP token
+	PresenceIssued time.Time // iat of the PoPP token
+	PresenceProved time.Time // patientProofTime of the PoPP token: when the card was used
+
+	// Insurer is whose compartment the request is for, "" while that is not known. Entries for one insurer only are
+	// compared once it is set: whoever finds it late checks a second time.
+	Insurer querschott.IK
+}
