@@ -2,14 +2,10 @@ package node
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
-	"strconv"
-	"strings"
 
 	"github.com/goccy/go-yaml"
 
@@ -19,16 +15,19 @@ import (
 // Config is the whole configuration of a node: one YAML file. The doc tags are the manual: `querschott config` prints them.
 // Relative paths are relative to the directory of the file.
 type Config struct {
-	Domain    string        `yaml:"domain" json:"domain" doc:"Name of this platform. It is part of the names of the ledgers and of the operators' keys; never change it."`
-	Data      string        `yaml:"data" json:"data" doc:"Directory of everything that the node writes, except the copies of the journal."`
-	Keyring   KeyringConfig `yaml:"keyring" json:"keyring" doc:"The private keys of the compartments, encrypted in one age file inside the data directory."`
-	Insurers  string        `yaml:"insurers" json:"insurers" doc:"File with the insurers; 'querschott insurer add' maintains it."`
-	Operators string        `yaml:"operators" json:"operators" doc:"File with the operators and their public keys; 'querschott operator add' maintains it. Whoever can write it can open doors."`
-	Intake    IntakeConfig  `yaml:"intake" json:"intake" doc:"The journal of sealed arrivals."`
-	Mail      MailConfig    `yaml:"mail" json:"mail" doc:"The SMTP entrance."`
-	Outbox    OutboxConfig  `yaml:"outbox" json:"outbox" doc:"Mail that leaves: delivery status notifications."`
-	Console   ConsoleConfig `yaml:"console" json:"console" doc:"The operators' page."`
-	Log       LogConfig     `yaml:"log" json:"log" doc:"The node's own log, on standard error. It names no insured person and no secret."`
+	Domain    string          `yaml:"domain" json:"domain" doc:"Name of this platform. It is part of the names of the ledgers and of the operators' keys; never change it."`
+	Data      string          `yaml:"data" json:"data" doc:"Directory of everything that the node writes, except the copies of the journal."`
+	Keyring   KeyringConfig   `yaml:"keyring" json:"keyring" doc:"The private keys of the compartments, encrypted in one age file inside the data directory."`
+	Insurers  string          `yaml:"insurers" json:"insurers" doc:"File with the insurers; 'querschott insurer add' maintains it."`
+	Operators string          `yaml:"operators" json:"operators" doc:"File with the operators and their public keys; 'querschott operator add' maintains it. Whoever can write it can open doors."`
+	Intake    IntakeConfig    `yaml:"intake" json:"intake" doc:"The journal of sealed arrivals."`
+	Mail      MailConfig      `yaml:"mail" json:"mail" doc:"The SMTP entrance."`
+	Outbox    OutboxConfig    `yaml:"outbox" json:"outbox" doc:"Mail that leaves: delivery status notifications."`
+	Console   ConsoleConfig   `yaml:"console" json:"console" doc:"The operators' page."`
+	HTTP      HTTPConfig      `yaml:"http" json:"http" doc:"The HTTP entrance."`
+	VSDM      VSDMConfig      `yaml:"vsdm" json:"vsdm" doc:"The service of insured persons' master data, VSDM 2.0: the online check of the electronic health card."`
+	Telemetry TelemetryConfig `yaml:"telemetry" json:"telemetry" doc:"Metrics, traces and logs for those who watch the machine."`
+	Log       LogConfig       `yaml:"log" json:"log" doc:"The node's own log, on standard error. It names no insured person and no secret."`
 
 	file string // that it was read from
 	dir  string // to which its paths are relative
@@ -110,7 +109,8 @@ func Default() Config {
 		},
 		Outbox:  OutboxConfig{RelayTLS: "starttls", Local: []string{}},
 		Console: ConsoleConfig{Listen: "127.0.0.1:8080", Hosts: []string{}},
-		Log:     LogConfig{Level: "info", Format: "text"},
+		HTTP:    defaultHTTP(), VSDM: defaultVSDM(),
+		Log: LogConfig{Level: "info", Format: "text"},
 	}
 }
 
@@ -161,6 +161,7 @@ func (c *Config) resolve() {
 		&c.Data, &c.Insurers, &c.Operators, &c.Keyring.Key, &c.Mail.Certificate, &c.Mail.Key, &c.Mail.Accounts,
 		&c.Outbox.RelayCA, &c.Outbox.PasswordFile, &c.Console.Certificate, &c.Console.Key,
 	}
+	paths = append(paths, c.HTTP.paths()...)
 	for i := range c.Intake.Copies {
 		paths = append(paths, &c.Intake.Copies[i])
 	}
@@ -176,141 +177,38 @@ var domainName = regexp.MustCompile(`^[A-Za-z0-9.-]{1,80}$`)
 
 // validate checks what can be told from the text alone.
 func (c *Config) validate() error {
-	var errs error
-	wrong := func(format string, args ...any) { errs = errors.Join(errs, fmt.Errorf(format, args...)) }
+	w := &wrongs{}
 	if !domainName.MatchString(c.Domain) {
-		wrong("domain: must be a name of 1 to 80 letters, digits, '-' and '.'")
+		w.add("domain: must be a name of 1 to 80 letters, digits, '-' and '.'")
 	}
 	if len(c.Intake.Copies) == 0 {
-		wrong("intake.copies: at least one directory is needed")
+		w.add("intake.copies: at least one directory is needed")
 	}
 	seen := map[string]bool{}
 	for _, dir := range c.Intake.Copies {
 		if seen[dir] {
-			wrong("intake.copies: %s stands there twice", dir)
+			w.add("intake.copies: %s stands there twice", dir)
 		}
 		seen[dir] = true
 	}
 	if c.Intake.Segment < 1<<20 || c.Intake.Segment > 1<<30 {
-		wrong("intake.segment: must be between 1MiB and 1GiB")
+		w.add("intake.segment: must be between 1MiB and 1GiB")
 	}
 	if c.Intake.MaxMail < 1<<10 || c.Intake.MaxMail > c.Intake.Segment*3/4 {
-		wrong("intake.max_mail: must be between 1KiB and three quarters of intake.segment")
+		w.add("intake.max_mail: must be between 1KiB and three quarters of intake.segment")
 	}
-	oneOf := func(key, value string, allowed ...string) {
-		for _, a := range allowed {
-			if a == value {
-				return
-			}
-		}
-		wrong("%s: %q is not one of %s", key, value, strings.Join(allowed, ", "))
-	}
-	oneOf("keyring.unlock", c.Keyring.Unlock, "key-file", "passphrase")
-	oneOf("outbox.relay_tls", c.Outbox.RelayTLS, "starttls", "tls", "none")
-	oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
-	oneOf("log.format", c.Log.Format, "text", "json")
+	w.oneOf("keyring.unlock", c.Keyring.Unlock, "key-file", "passphrase")
+	w.oneOf("outbox.relay_tls", c.Outbox.RelayTLS, "starttls", "tls", "none")
+	w.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	w.oneOf("log.format", c.Log.Format, "text", "json")
 	if c.Mail.MaxConnections < 1 {
-		wrong("mail.max_connections: must be at least 1")
+		w.add("mail.max_connections: must be at least 1")
 	}
 	if c.Console.Certificate == "" && c.Console.Listen != "" && !loopback(c.Console.Listen) {
-		wrong("console.listen: %s is reachable from outside, so console.certificate and console.key are needed", c.Console.Listen)
+		w.add("console.listen: %s is reachable from outside, so console.certificate and console.key are needed", c.Console.Listen)
 	}
-	return errs
-}
-
-// Size is a number of bytes, written as "64MiB", "30MiB", "512KiB" or a plain number.
-type Size int64
-
-var units = []struct {
-	suffix string
-	factor Size
-}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"", 1}}
-
-// UnmarshalText reads a size.
-func (s *Size) UnmarshalText(b []byte) error {
-	text := strings.TrimSpace(string(b))
-	for _, u := range units {
-		num, ok := strings.CutSuffix(text, u.suffix)
-		if !ok {
-			continue
-		}
-		var n int64
-		if _, err := fmt.Sscanf(num+"\n", "%d\n", &n); err != nil || n < 0 || fmt.Sprint(n) != num || n > 1<<40/int64(u.factor) {
-			return fmt.Errorf("%q is not a size; write 64MiB, 512KiB or a number of bytes", text)
-		}
-		*s = Size(n) * u.factor
-		return nil
-	}
-	return nil
-}
-
-// MarshalText writes a size with the largest unit that fits.
-func (s Size) MarshalText() ([]byte, error) {
-	for _, u := range units {
-		if s >= u.factor && s%u.factor == 0 {
-			return fmt.Appendf(nil, "%d%s", s/u.factor, u.suffix), nil
-		}
-	}
-	return []byte("0"), nil
-}
-
-// Example returns the configuration as commented YAML, made from the doc tags.
-func Example(cfg Config) string {
-	var b strings.Builder
-	b.WriteString("# Configuration of a Querschott node. Paths are relative to the directory of this file.\n")
-	writeExample(&b, reflect.ValueOf(cfg), "")
-	return b.String()
-}
-
-func writeExample(b *strings.Builder, v reflect.Value, indent string) {
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
-		key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-		if key == "" {
-			continue
-		}
-		if indent == "" {
-			b.WriteString("\n")
-		}
-		for _, line := range wrap(f.Tag.Get("doc"), 110-len(indent)) {
-			fmt.Fprintf(b, "%s# %s\n", indent, line)
-		}
-		value := v.Field(i)
-		switch x := value.Interface().(type) {
-		case Size:
-			text, _ := x.MarshalText() // never fails
-			fmt.Fprintf(b, "%s%s: %s\n", indent, key, text)
-		case []string:
-			quoted := make([]string, len(x))
-			for i, s := range x {
-				quoted[i] = strconv.Quote(s)
-			}
-			fmt.Fprintf(b, "%s%s: [%s]\n", indent, key, strings.Join(quoted, ", "))
-		case string:
-			fmt.Fprintf(b, "%s%s: %q\n", indent, key, x)
-		default:
-			if value.Kind() == reflect.Struct {
-				fmt.Fprintf(b, "%s%s:\n", indent, key)
-				writeExample(b, value, indent+"  ")
-				continue
-			}
-			fmt.Fprintf(b, "%s%s: %v\n", indent, key, x)
-		}
-	}
-}
-
-func wrap(text string, width int) []string {
-	var lines []string
-	line := ""
-	for _, word := range strings.Fields(text) {
-		if line != "" && len(line)+1+len(word) > width {
-			lines = append(lines, line)
-			line = ""
-		}
-		line = strings.TrimSpace(line + " " + word)
-	}
-	if line != "" {
-		lines = append(lines, line)
-	}
-	return lines
+	c.HTTP.validate(w)
+	c.VSDM.validate(w)
+	c.Telemetry.validate(w)
+	return w.err
 }

@@ -41,16 +41,7 @@ func TestExampleHasEveryField(t *testing.T) {
 		}
 		want := Default()
 		f := reflect.ValueOf(&want).Elem().FieldByIndex(index)
-		switch f.Kind() {
-		case reflect.String:
-			f.SetString("/x: #\"y\\")
-		case reflect.Int, reflect.Int64:
-			f.SetInt(123 << 10)
-		case reflect.Slice:
-			f.Set(reflect.ValueOf([]string{"one: two", "#three, four", ""}))
-		default:
-			t.Fatalf("%s is a %s, which this test does not know", name, f.Kind())
-		}
+		fill(t, name, f)
 		var got Config
 		text := Example(want)
 		if err := yaml.UnmarshalWithOptions([]byte(text), &got, yaml.Strict()); err != nil {
@@ -61,6 +52,33 @@ func TestExampleHasEveryField(t *testing.T) {
 			t.Errorf("%s does not come back (-want +got):\n%s", name, diff)
 		}
 	})
+}
+
+// fill gives a field a value that is hard to write; a list of structs gets two elements.
+func fill(t *testing.T, name string, f reflect.Value) {
+	t.Helper()
+	switch {
+	case f.Kind() == reflect.String:
+		f.SetString("/x: #\"y\\")
+	case f.Kind() == reflect.Int || f.Kind() == reflect.Int64:
+		f.SetInt(123 << 10)
+	case f.Kind() == reflect.Bool:
+		f.SetBool(!f.Bool())
+	case f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.String:
+		f.Set(reflect.ValueOf([]string{"one: two", "#three, four", ""}))
+	case f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct:
+		f.Set(reflect.MakeSlice(f.Type(), 2, 2))
+		for i := range f.Index(0).NumField() {
+			field := f.Type().Elem().Field(i)
+			if field.Tag.Get("doc") == "" {
+				t.Errorf("%s.%s has no documentation", name, field.Name)
+			}
+			fill(t, name+"."+field.Name, f.Index(0).Field(i))
+			fill(t, name+"."+field.Name, f.Index(1).Field(i))
+		}
+	default:
+		t.Fatalf("%s is a %s, which this test does not know", name, f.Kind())
+	}
 }
 
 // each visits the leaves of a configuration.
@@ -116,6 +134,39 @@ func TestLoadConfig(t *testing.T) {
 		{"no connections", "mail:\n  max_connections: 0\n", "max_connections"},
 		{"page in the clear", "console:\n  listen: 0.0.0.0:8080\n", "reachable from outside"},
 		{"page on every address", "console:\n  listen: \":8080\"\n", "reachable from outside"},
+		{"unknown TLS of the entrance", "http:\n  min_tls: \"1.1\"\n", "http.min_tls"},
+		{"address without TLS", "http:\n  url: http://a.example\n", "http.url"},
+		{"address with a path", "http:\n  url: https://a.example/b\n", "must have no path"},
+		{"network without a length", "http:\n  proxies: [10.1.0.0]\n", "http.proxies"},
+		{"pin that is none", "http:\n  guards: [abc]\n", "64 lower-case"},
+		{"machine without a name", "http:\n  machines: [{pin: abc, role: king, insurer: \"1\"}]\n", "has no name"},
+		{"role of a machine", "http:\n  machines: [{name: a, role: king}]\n", "\"king\" is not one of partner, staff"},
+		{"insurer of a machine", "http:\n  machines: [{name: a, role: staff, insurer: \"109500968\"}]\n", "check digit"},
+		{"issuer that is no address", "http:\n  access_issuers: [{issuer: pdp}]\n", "http.access_issuers: issuer"},
+		{"the same issuer twice", "http:\n  presence_issuers: [{issuer: \"https://a\"}, {issuer: \"https://a\"}]\n", "stands there twice"},
+		{"issuer with two sources of keys", "http:\n  access_issuers: [{issuer: \"https://a\", keys: a.json, url: \"https://a/jwks\"}]\n", "both a file and an address"},
+		{"unknown field of an issuer", "http:\n  access_issuers:\n    - issuer: https://a\n      pin: b\n", "[4:7] unknown field \"pin\""},
+		{"dev issuers for everybody", "http:\n  dev_issuers: true\n  dev_listen: 0.0.0.0:1\n", "give anybody every token"},
+		{"proofs that live long", "http:\n  proof_age: 11m\n", "http.proof_age"},
+		{"clocks far apart", "http:\n  leeway: 6m\n", "http.leeway"},
+		{"length of time", "http:\n  leeway: 6\n", "is not a length of time"},
+		{"no requests", "http:\n  limits:\n    concurrent: 0\n", "http.limits.concurrent"},
+		{"no time", "http:\n  limits:\n    timeout: 1ms\n", "http.limits.timeout"},
+		{"route without anything", "http:\n  routes: [{name: A}]\n", "who must say"},
+		{"route without a path", "http:\n  routes: [{name: a, path: b}]\n", "path must begin"},
+		{"route of an unknown service", "http:\n  routes: [{name: a, service: b}]\n", "unknown service"},
+		{"route with unknown callers", "http:\n  routes: [{name: a, who: [friends]}]\n", "http.routes: a: who"},
+		{"route with unknown presence", "http:\n  routes: [{name: a, presence: maybe}]\n", "http.routes: a: presence"},
+		{"route without upstream", "http:\n  routes: [{name: a}]\n", "http.routes: a: upstream"},
+		{"two routes of a name", "http:\n  routes: [{name: a}, {name: a}]\n", "http.routes: a stands there twice"},
+		{"operator's letter", "vsdm:\n  letter: XX\n", "vsdm.letter"},
+		{"key version", "vsdm:\n  key_version: 4\n", "vsdm.key_version"},
+		{"no profiles", "vsdm:\n  profiles: []\n", "vsdm.profiles"},
+		{"unknown profile", "vsdm:\n  profiles: [\"2.0\"]\n", "vsdm.profiles"},
+		{"unknown catalog", "vsdm:\n  catalog: paper\n", "vsdm.catalog"},
+		{"environment of the other form", "vsdm:\n  catalog: openapi\n  environment: gemdev\n", "vsdm.environment"},
+		{"traces to nobody", "telemetry:\n  traces: true\n", "need a collector"},
+		{"collector that is no address", "telemetry:\n  otlp: here\n", "telemetry.otlp"},
 		{"large file", "#" + strings.Repeat("x", maxConfig), "more than"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -1,0 +1,322 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/querschott/querschott"
+)
+
+// HTTPConfig configures the HTTP entrance.
+type HTTPConfig struct {
+	Listen          string         `yaml:"listen" json:"listen" doc:"Address of the HTTPS entrance (HTTP/1.1 and HTTP/2), empty: none."`
+	URL             string         `yaml:"url" json:"url" doc:"Address under which callers know the entrance, such as https://vsdm.kassen.example. Proofs of possession are compared with it, never with what a request claims. Empty: https:// and the address it listens on."`
+	Certificate     string         `yaml:"certificate" json:"certificate" doc:"Certificate chain, PEM."`
+	Key             string         `yaml:"key" json:"key" doc:"Private key of the certificate, PEM."`
+	MinTLS          string         `yaml:"min_tls" json:"min_tls" doc:"Oldest version of TLS that is spoken: '1.3', or '1.2' for old clients."`
+	Proxies         []string       `yaml:"proxies" json:"proxies" doc:"Networks of load balancers in front, such as 10.1.0.0/16. Only they may say who calls (Forwarded, X-Forwarded-For); from everybody else such headers are removed."`
+	ClientCA        string         `yaml:"client_ca" json:"client_ca" doc:"CA file for the certificates of machines. Empty: machines cannot identify themselves by a certificate."`
+	Guards          []string       `yaml:"guards" json:"guards" doc:"Pins of the certificates of ZETA Guards in front: SHA-256 of the public key (SubjectPublicKeyInfo), hexadecimal. Only over such a connection are ZETA-* headers believed; from everybody else they are removed."`
+	Machines        []Machine      `yaml:"machines" json:"machines" doc:"Machines that identify themselves by a client certificate."`
+	AccessIssuers   []IssuerConfig `yaml:"access_issuers" json:"access_issuers" doc:"Who may issue access tokens."`
+	PresenceIssuers []IssuerConfig `yaml:"presence_issuers" json:"presence_issuers" doc:"Who may issue proofs of patient presence (PoPP tokens)."`
+	DevIssuers      bool           `yaml:"dev_issuers" json:"dev_issuers" doc:"Run issuers of access and PoPP tokens that give anybody what he asks for, and accept what they issue. For tests only: with it every insured person's data is open to everybody who reaches the entrance."`
+	DevListen       string         `yaml:"dev_listen" json:"dev_listen" doc:"Address of these issuers; only a loopback address is allowed."`
+	ProofAge        Duration       `yaml:"proof_age" json:"proof_age" doc:"How old a DPoP proof may be."`
+	Leeway          Duration       `yaml:"leeway" json:"leeway" doc:"How far the clocks of issuers and callers may be off."`
+	PresenceAge     Duration       `yaml:"presence_age" json:"presence_age" doc:"How long a PoPP token is valid after it was issued; 0s: until the end of its quarter, as gematik has it."`
+	Staff           string         `yaml:"staff" json:"staff" doc:"File with the local accounts of operators and insurers' staff, with a second factor; 'querschott account' with --staff maintains it."`
+	AccessLog       string         `yaml:"access_log" json:"access_log" doc:"File to which one line of JSON is appended for each access and attempt, '-' for standard output, empty: none. It names no insured person; the ledger has the same facts in any case."`
+	Limits          HTTPLimits     `yaml:"limits" json:"limits" doc:"What one caller, one insurer and the whole entrance may use."`
+	Routes          []RouteConfig  `yaml:"routes" json:"routes" doc:"Existing services that the entrance stands in front of. The built-in services have their routes without being named here."`
+}
+
+// HTTPLimits bounds what the entrance uses.
+type HTTPLimits struct {
+	Connections   int      `yaml:"connections" json:"connections" doc:"Connections at the same time."`
+	PerAddress    int      `yaml:"per_address" json:"per_address" doc:"Connections at the same time from one network (IPv4 /32, IPv6 /64)."`
+	Concurrent    int      `yaml:"concurrent" json:"concurrent" doc:"Requests under way at the same time for one compartment, so that a flood on one insurer leaves the others alone; one more is answered with 429."`
+	Rate          int      `yaml:"rate" json:"rate" doc:"Requests a second of one credential, on average; more are answered with 429."`
+	Burst         int      `yaml:"burst" json:"burst" doc:"Requests of one credential at once."`
+	Header        Size     `yaml:"header" json:"header" doc:"Largest header of a request."`
+	Body          Size     `yaml:"body" json:"body" doc:"Largest body of a request, unless its route says otherwise."`
+	HeaderTimeout Duration `yaml:"header_timeout" json:"header_timeout" doc:"How long a caller may take for the header."`
+	Timeout       Duration `yaml:"timeout" json:"timeout" doc:"How long a service may take for the first byte of its answer."`
+	IdleTimeout   Duration `yaml:"idle_timeout" json:"idle_timeout" doc:"How long a connection may stay without a request."`
+}
+
+// IssuerConfig is one issuer of tokens. Its keys come from a file, from one address or by discovery.
+type IssuerConfig struct {
+	Issuer string   `yaml:"issuer" json:"issuer" doc:"The issuer exactly as tokens name it (iss)."`
+	Keys   string   `yaml:"keys" json:"keys" doc:"File with the issuer's keys as a JWK set. It is read at the start."`
+	URL    string   `yaml:"url" json:"url" doc:"Address of its keys as a JWK set, or of the document that names it. Empty, and without a file: found by discovery at the issuer."`
+	CA     string   `yaml:"ca" json:"ca" doc:"CA file that the address's certificate must chain to; empty: the system's."`
+	Pins   []string `yaml:"pins" json:"pins" doc:"Thumbprints (RFC 7638) of the only keys that are accepted; empty: every key of the set."`
+}
+
+// Machine is a caller with a client certificate.
+type Machine struct {
+	Name    string `yaml:"name" json:"name" doc:"Name of the machine, its actor in the ledger."`
+	Pin     string `yaml:"pin" json:"pin" doc:"SHA-256 of its certificate's public key (SubjectPublicKeyInfo), hexadecimal."`
+	Role    string `yaml:"role" json:"role" doc:"'partner' or 'staff'."`
+	Insurer string `yaml:"insurer" json:"insurer" doc:"IK of the only insurer that it may reach; empty: all."`
+}
+
+// RouteConfig is one part of the entrance.
+type RouteConfig struct {
+	Name     string   `yaml:"name" json:"name" doc:"Word for the route in ledger, metrics and events."`
+	Host     string   `yaml:"host" json:"host" doc:"Host name under which it is called; empty: any."`
+	Path     string   `yaml:"path" json:"path" doc:"Path; one that ends in / stands for everything below it."`
+	Methods  []string `yaml:"methods" json:"methods" doc:"Methods that are allowed; empty: GET, HEAD, POST, PUT, PATCH, DELETE."`
+	Service  string   `yaml:"service" json:"service" doc:"Whose door it is: the service of the compartment."`
+	Insurer  string   `yaml:"insurer" json:"insurer" doc:"IK of the insurer, if the route serves only one; empty: the rules find it in the request."`
+	Upstream string   `yaml:"upstream" json:"upstream" doc:"Address of the service behind the gate."`
+	CA       string   `yaml:"ca" json:"ca" doc:"CA file that the upstream's certificate must chain to; empty: the system's."`
+	Who      []string `yaml:"who" json:"who" doc:"How callers identify themselves: 'token', 'certificate', 'guard', 'staff', 'nobody'. Several: any of them."`
+	Audience []string `yaml:"audience" json:"audience" doc:"Audiences that an access token must name; empty: the address of the entrance."`
+	Scopes   []string `yaml:"scopes" json:"scopes" doc:"Scopes that an access token must have."`
+	Presence string   `yaml:"presence" json:"presence" doc:"PoPP token: 'none', 'optional' or 'required'; empty: none."`
+	ACR      string   `yaml:"acr" json:"acr" doc:"Lowest level of authentication that an access token must name; empty: any."`
+	Nonce    bool     `yaml:"nonce" json:"nonce" doc:"Demand a nonce of ours in each DPoP proof."`
+	Body     Size     `yaml:"body" json:"body" doc:"Largest body of a request; 0: that of http.limits."`
+	Timeout  Duration `yaml:"timeout" json:"timeout" doc:"How long the upstream may take for the first byte; 0s: that of http.limits."`
+}
+
+// VSDMConfig configures the service of insured persons' master data. An insurer has it if its list of services says so.
+type VSDMConfig struct {
+	Letter      string   `yaml:"letter" json:"letter" doc:"Operator's letter in check numbers, A to Z, given by gematik."`
+	KeyVersion  int      `yaml:"key_version" json:"key_version" doc:"Version of the key that check numbers are issued under, 0 to 3. The other three verify."`
+	Audience    []string `yaml:"audience" json:"audience" doc:"Audiences that an access token must name; empty: the address of the entrance."`
+	Scopes      []string `yaml:"scopes" json:"scopes" doc:"Scopes that an access token must have."`
+	Profiles    []string `yaml:"profiles" json:"profiles" doc:"Versions of the FHIR profiles that are answered, newest last."`
+	CheckDigits bool     `yaml:"strict_check_digits" json:"strict_check_digits" doc:"Refuse an IK or a number of an insured person whose check digit is wrong. gematik's own test data has such numbers."`
+	Catalog     string   `yaml:"catalog" json:"catalog" doc:"Form of catalog.json, as gematik's two definitions disagree: 'schema' (0.9.2) or 'openapi' (1.0.0)."`
+	Environment string   `yaml:"environment" json:"environment" doc:"Environment in catalog.json: 'dev', 'test', 'ref' or 'prod'; 'gemdev' in the form 'schema'."`
+}
+
+// TelemetryConfig configures what others may see of how the node works. None of it names an insured person or a caller.
+type TelemetryConfig struct {
+	Listen string `yaml:"listen" json:"listen" doc:"Address of metrics (/metrics, Prometheus) and /healthz, without TLS and without a login; empty: none. Keep it away from the public."`
+	OTLP   string `yaml:"otlp" json:"otlp" doc:"Address of an OpenTelemetry collector that takes OTLP over HTTP, such as http://127.0.0.1:4318; empty: nothing is sent."`
+	Traces bool   `yaml:"traces" json:"traces" doc:"Send traces to it."`
+	Logs   bool   `yaml:"logs" json:"logs" doc:"Send the node's log to it, besides writing it."`
+}
+
+func defaultHTTP() HTTPConfig {
+	return HTTPConfig{
+		Certificate: "tls/cert.pem", Key: "tls/key.pem", MinTLS: "1.3", Staff: "staff.json", DevListen: "127.0.0.1:0",
+		ProofAge: Duration(2 * time.Minute), Leeway: Duration(time.Minute / 2),
+		Proxies: []string{}, Guards: []string{}, Machines: []Machine{}, AccessIssuers: []IssuerConfig{}, PresenceIssuers: []IssuerConfig{},
+		Routes: []RouteConfig{},
+		Limits: HTTPLimits{
+			Connections: 4000, PerAddress: 400, Concurrent: 128, Rate: 50, Burst: 200, Header: 32 << 10, Body: 1 << 20,
+			HeaderTimeout: Duration(10 * time.Second), Timeout: Duration(30 * time.Second), IdleTimeout: Duration(2 * time.Minute),
+		},
+	}
+}
+
+func defaultVSDM() VSDMConfig {
+	return VSDMConfig{
+		Letter: "X", Audience: []string{}, Scopes: []string{"vsdservice"}, Profiles: []string{"1.0", "1.1"}, Catalog: "schema", Environment: "test",
+	}
+}
+
+// wrongs collects what is wrong with a configuration.
+type wrongs struct{ err error }
+
+func (w *wrongs) add(format string, args ...any) {
+	w.err = errors.Join(w.err, fmt.Errorf(format, args...))
+}
+
+func (w *wrongs) oneOf(key, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		w.add("%s: %q is not one of %s", key, value, strings.Join(allowed, ", "))
+	}
+}
+
+func (w *wrongs) within(key string, value, low, high int) {
+	if value < low || value > high {
+		w.add("%s: must be between %d and %d", key, low, high)
+	}
+}
+
+// address checks an absolute HTTP address without a query.
+func (w *wrongs) address(key, value string, schemes ...string) {
+	u, err := url.Parse(value)
+	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || !slices.Contains(schemes, u.Scheme) {
+		w.add("%s: %.100q is not an address that begins with %s://", key, value, strings.Join(schemes, ":// or "))
+	}
+}
+
+var pinText = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+func (w *wrongs) pin(key, value string) {
+	if !pinText.MatchString(value) {
+		w.add("%s: %.80q is not a SHA-256 in 64 lower-case hexadecimal digits", key, value)
+	}
+}
+
+func (w *wrongs) insurer(key, value string) {
+	if value == "" {
+		return
+	}
+	if _, err := querschott.ParseIK(value); err != nil {
+		w.add("%s: %w", key, err)
+	}
+}
+
+func (c *HTTPConfig) validate(w *wrongs) {
+	w.oneOf("http.min_tls", c.MinTLS, "1.2", "1.3")
+	if c.URL != "" {
+		w.address("http.url", c.URL, "https")
+		if u, err := url.Parse(c.URL); err == nil && u.Path != "" {
+			w.add("http.url: must have no path")
+		}
+	}
+	for _, p := range c.Proxies {
+		if _, err := netip.ParsePrefix(p); err != nil {
+			w.add("http.proxies: %.50q is not a network such as 10.1.0.0/16", p)
+		}
+	}
+	for _, p := range c.Guards {
+		w.pin("http.guards", p)
+	}
+	for _, m := range c.Machines {
+		if m.Name == "" {
+			w.add("http.machines: a machine has no name")
+		}
+		w.pin("http.machines: pin of "+m.Name, m.Pin)
+		w.oneOf("http.machines: role of "+m.Name, m.Role, "partner", "staff")
+		w.insurer("http.machines: insurer of "+m.Name, m.Insurer)
+	}
+	validateIssuers(w, "http.access_issuers", c.AccessIssuers)
+	validateIssuers(w, "http.presence_issuers", c.PresenceIssuers)
+	if c.DevIssuers && !loopback(c.DevListen) {
+		w.add("http.dev_listen: %s is reachable from outside; these issuers give anybody every token", c.DevListen)
+	}
+	if c.ProofAge < Duration(time.Second) || c.ProofAge > Duration(10*time.Minute) {
+		w.add("http.proof_age: must be between 1s and 10m")
+	}
+	if c.Leeway > Duration(5*time.Minute) {
+		w.add("http.leeway: must be at most 5m")
+	}
+	c.Limits.validate(w)
+	names := map[string]bool{}
+	for i := range c.Routes {
+		r := &c.Routes[i]
+		if names[r.Name] {
+			w.add("http.routes: %s stands there twice", r.Name)
+		}
+		names[r.Name] = true
+		r.validate(w)
+	}
+}
+
+func (l *HTTPLimits) validate(w *wrongs) {
+	const most = 1_000_000
+	w.within("http.limits.connections", l.Connections, 1, most)
+	w.within("http.limits.per_address", l.PerAddress, 1, most)
+	w.within("http.limits.concurrent", l.Concurrent, 1, most)
+	w.within("http.limits.rate", l.Rate, 1, most)
+	w.within("http.limits.burst", l.Burst, 1, most)
+	w.within("http.limits.header", int(l.Header), 4<<10, 1<<20)
+	w.within("http.limits.body", int(l.Body), 1<<10, 1<<30)
+	for key, d := range map[string]Duration{"header_timeout": l.HeaderTimeout, "timeout": l.Timeout, "idle_timeout": l.IdleTimeout} {
+		if d < Duration(time.Second) {
+			w.add("http.limits.%s: must be at least 1s", key)
+		}
+	}
+}
+
+func validateIssuers(w *wrongs, key string, list []IssuerConfig) {
+	seen := map[string]bool{}
+	for _, is := range list {
+		if seen[is.Issuer] {
+			w.add("%s: %s stands there twice", key, is.Issuer)
+		}
+		seen[is.Issuer] = true
+		w.address(key+": issuer", is.Issuer, "https", "http")
+		if is.URL != "" {
+			w.address(key+": url", is.URL, "https", "http")
+		}
+		if is.Keys != "" && is.URL != "" {
+			w.add("%s: %s has both a file and an address for its keys", key, is.Issuer)
+		}
+	}
+}
+
+var routeName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
+
+func (r *RouteConfig) validate(w *wrongs) {
+	at := "http.routes: " + r.Name
+	if !routeName.MatchString(r.Name) {
+		w.add("%s: a route's name has 1 to 32 small letters, digits and '-'", at)
+	}
+	if !strings.HasPrefix(r.Path, "/") {
+		w.add("%s: path must begin with /", at)
+	}
+	if _, err := querschott.ParseService(r.Service); err != nil {
+		w.add("%s: %w", at, err)
+	}
+	w.insurer(at+": insurer", r.Insurer)
+	w.address(at+": upstream", r.Upstream, "https", "http")
+	if len(r.Who) == 0 {
+		w.add("%s: who must say how callers identify themselves", at)
+	}
+	for _, who := range r.Who {
+		w.oneOf(at+": who", who, "token", "certificate", "guard", "staff", "nobody")
+	}
+	if r.Presence != "" {
+		w.oneOf(at+": presence", r.Presence, "none", "optional", "required")
+	}
+}
+
+func (c *VSDMConfig) validate(w *wrongs) {
+	if len(c.Letter) != 1 || c.Letter[0] < 'A' || c.Letter[0] > 'Z' {
+		w.add("vsdm.letter: must be one letter A to Z")
+	}
+	w.within("vsdm.key_version", c.KeyVersion, 0, 3)
+	if len(c.Profiles) == 0 {
+		w.add("vsdm.profiles: at least one version is needed")
+	}
+	for _, p := range c.Profiles {
+		w.oneOf("vsdm.profiles", p, "1.0", "1.1")
+	}
+	w.oneOf("vsdm.catalog", c.Catalog, "schema", "openapi")
+	allowed := []string{"dev", "test", "ref", "prod"}
+	if c.Catalog == "schema" {
+		allowed = append(allowed, "gemdev")
+	}
+	w.oneOf("vsdm.environment", c.Environment, allowed...)
+}
+
+func (c *TelemetryConfig) validate(w *wrongs) {
+	if c.OTLP != "" {
+		w.address("telemetry.otlp", c.OTLP, "https", "http")
+	} else if c.Traces || c.Logs {
+		w.add("telemetry.otlp: traces and logs need a collector")
+	}
+}
+
+// paths lists the fields that are paths.
+func (c *HTTPConfig) paths() []*string {
+	paths := []*string{&c.Certificate, &c.Key, &c.ClientCA, &c.Staff}
+	if c.AccessLog != "-" {
+		paths = append(paths, &c.AccessLog)
+	}
+	for _, list := range [][]IssuerConfig{c.AccessIssuers, c.PresenceIssuers} {
+		for i := range list {
+			paths = append(paths, &list[i].Keys, &list[i].CA)
+		}
+	}
+	for i := range c.Routes {
+		paths = append(paths, &c.Routes[i].CA)
+	}
+	return paths
+}
