@@ -3,6 +3,7 @@ package drill
 import (
 	"fmt"
 	"sort"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +34,23 @@ func (w *World) Person(index int) Person {
 	}
 }
 
+// ByNumber finds the insured person who has a number; false if nobody in this world has it.
+func (w *World) ByNumber(number querschott.KVNR) (Person, bool) {
+	n, err := querschott.ParseKVNR(number.Reveal())
+	if err != nil || n.Reveal()[0] != 'X' {
+		return Person{}, false
+	}
+	digits, err := strconv.ParseUint(n.Reveal()[1:9], 10, 64)
+	if err != nil {
+		return Person{}, false
+	}
+	index := (digits + kvnrs - w.add) % kvnrs * w.back % kvnrs
+	if index >= uint64(w.persons) {
+		return Person{}, false
+	}
+	return w.Person(int(index)), true
+}
+
 func family(d *dice) string { return d.one(familyHeads) + d.one(familyTails) }
 
 // address invents one. Postal codes from 00001 to 00999 are given to no place.
@@ -54,6 +72,9 @@ type Practice struct {
 	signer *Identity
 	made   atomic.Uint64 // numbers what it writes
 }
+
+// TelematikID is the practice's name in tokens: sector 1 (KBV), kind 2 (practice), BSNR.
+func (p *Practice) TelematikID() querschott.Actor { return querschott.Actor("1-2" + p.Office.Number) }
 
 func (w *World) newPractice(index int) *Practice {
 	d := throw(w.seed, "practice", index)

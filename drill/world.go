@@ -2,6 +2,7 @@ package drill
 
 import (
 	"fmt"
+	"math/big"
 	"math/rand/v2"
 	"sort"
 
@@ -52,6 +53,7 @@ type World struct {
 	byIK      map[querschott.IK]*Insurer
 	byAddress map[kim.Address]*Insurer
 	step, add uint64 // person i has the KVNR digits (add + i*step) mod 10^8
+	back      uint64 // step * back = 1 (mod 10^8)
 }
 
 // NewWorld makes the world of a seed with 1 to [MaxInsurers] insurers and as many to [MaxPersons] synthetic insured
@@ -67,6 +69,7 @@ func NewWorld(seed uint64, insurers, persons int) *World {
 		step: 10*rng.Uint64N(kvnrs/10) + []uint64{1, 3, 7, 9}[rng.IntN(4)], // has no factor in common with 10^8
 		add:  rng.Uint64N(kvnrs),
 	}
+	w.back = new(big.Int).ModInverse(new(big.Int).SetUint64(w.step), big.NewInt(kvnrs)).Uint64()
 	sizes, heads := zipf(insured, insurers), spread(persons, insurers)
 	names, numbers := rng.Perm(len(stems)), rng.Perm(serials)
 	first, sum := 0, 0

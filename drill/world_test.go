@@ -153,6 +153,24 @@ func TestPersonsAreUniqueAndWellFormed(t *testing.T) {
 	}
 }
 
+func TestByNumber(t *testing.T) {
+	for _, seed := range []uint64{1, 2, 99} {
+		w := NewWorld(seed, 3, 500)
+		for i := range w.Persons() {
+			p, ok := w.ByNumber(w.Person(i).Number)
+			if !ok || p.Index != i {
+				t.Fatalf("seed %d: person %d is found as %d, %v", seed, i, p.Index, ok)
+			}
+		}
+		stranger := NewWorld(seed, 3, 501).Person(500).Number // the same numbers, and one more
+		for _, n := range []querschott.KVNR{stranger, "", "A123456780", "X000000000", "X12345678", "nonsense!!"} {
+			if p, ok := w.ByNumber(n); ok && p.Number != n || ok && n == stranger {
+				t.Errorf("seed %d: %d is found for %s", seed, p.Index, n)
+			}
+		}
+	}
+}
+
 func TestTheSameSeedIsTheSameWorld(t *testing.T) {
 	type face struct {
 		Insurers  []Insurer
