@@ -132,6 +132,9 @@ func (n *Node) backupConfig(ctx context.Context, dir string) error {
 			return err
 		}
 	}
+	if err := copyOne(n.path(denyFile), filepath.Join(dir, "data", denyFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // an empty list has no file
+	}
 	return copyTree(ctx, n.path("doors"), filepath.Join(dir, "data", "doors"))
 }
 

@@ -92,6 +92,8 @@ func (n *Node) controlHandler() http.Handler {
 	post("/v1/doors/draft", n.controlDraft)
 	post("/v1/doors/submit", n.controlSubmit)
 	post("/v1/proposals/withdraw", n.controlWithdraw)
+	get("/v1/denied", func(*http.Request) (any, error) { return n.Denied(), nil })
+	post("/v1/denied", n.controlDeny)
 	post("/v1/login", n.controlLogin)
 	post("/v1/accounts/reload", func(*http.Request) (any, error) { return struct{}{}, n.accounts.Reload() })
 	get("/v1/ledger/origins", func(*http.Request) (any, error) { return n.LedgerOrigins() })

@@ -74,6 +74,7 @@ type Node struct {
 	doors    *door.Book
 	signers  map[querschott.Actor]note.Signer // the keys that the console signs with
 	accounts *ident.Accounts
+	denied   *ident.Revocations
 	logins   *ident.Console
 	gate     *mail.Server
 	page     *console.Console
@@ -117,6 +118,7 @@ func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
 		{"lists", n.openLists},
 		{"keyring", n.openKeyring},
 		{"ledger", n.openLedger},
+		{"deny list", n.openDenyList},
 		{"cells", n.openCells},
 		{"outbox", n.openOutbox},
 		{"journal", n.openJournal},

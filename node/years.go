@@ -1,6 +1,9 @@
 package node
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"sync"
 	"time"
@@ -12,8 +15,9 @@ import (
 // yearWarning is how long before New Year it is said that the ledger has no secrets for the coming year.
 const yearWarning = 31 * 24 * time.Hour
 
-// years holds the secrets of the ledger's logs, which are one for each insurer and year. They are made a year ahead, while
-// the keyring's key file is at hand: at New Year every mail needs them at the same moment, and the key file may be away.
+// years holds the secrets that are one for each insurer and year: of the ledger's logs, and of the pseudonyms in access
+// events. They are made a year ahead, while the keyring's key file is at hand: at New Year every mail and every request needs
+// them at the same moment, and the key file may be away.
 type years struct {
 	keyring  *seal.Keyring
 	insurers []querschott.IK // "" is the platform
@@ -31,11 +35,15 @@ func newYears(k *seal.Keyring, insurers []Insurer) *years {
 	return y
 }
 
-func ledgerSecret(in querschott.IK, year int) string {
+func ledgerSecret(in querschott.IK, year int) string { return yearSecret("ledger", in, year) }
+
+func accessSecret(in querschott.IK, year int) string { return yearSecret("access", in, year) }
+
+func yearSecret(what string, in querschott.IK, year int) string {
 	if in == "" {
 		in = "platform"
 	}
-	return fmt.Sprintf("ledger/%s/%d", in, year)
+	return fmt.Sprintf("%s/%s/%d", what, in, year)
 }
 
 // missing names the secrets that may be needed from now on and are not at hand: those of this year, of the next, and, because
@@ -47,8 +55,10 @@ func (y *years) missing(now time.Time) []string {
 	var names []string
 	for year := now.Add(-24 * time.Hour).Year(); year <= now.Year()+1; year++ {
 		for _, in := range y.insurers {
-			if name := ledgerSecret(in, year); y.known[name] == nil {
-				names = append(names, name)
+			for _, name := range []string{ledgerSecret(in, year), accessSecret(in, year)} {
+				if y.known[name] == nil {
+					names = append(names, name)
+				}
 			}
 		}
 	}
@@ -74,7 +84,10 @@ func (y *years) provide(now time.Time) error {
 
 // secret is the ledger's source. Only the secrets of years long gone, needed to show their entries, take the key file.
 func (y *years) secret(in querschott.IK, year int) ([]byte, error) {
-	name := ledgerSecret(in, year)
+	return y.named(ledgerSecret(in, year))
+}
+
+func (y *years) named(name string) ([]byte, error) {
 	y.mu.Lock()
 	secret := y.known[name]
 	y.mu.Unlock()
@@ -82,6 +95,22 @@ func (y *years) secret(in querschott.IK, year int) ([]byte, error) {
 		return secret, nil
 	}
 	return y.keyring.Secret(name, 32)
+}
+
+// pseudonym names a person in access events: the same within one insurer and quarter, so that detectors can count persons,
+// and another one after that. It is not the ledger's pseudonym. "" for nobody, and if there is no secret.
+func (y *years) pseudonym(in querschott.IK, p querschott.KVNR, now time.Time) string {
+	if p == "" {
+		return ""
+	}
+	now = now.UTC()
+	secret, err := y.named(accessSecret(in, now.Year()))
+	if err != nil {
+		return "" // the ledger, which needs a secret of the same year, has refused the request by then
+	}
+	h := hmac.New(sha256.New, secret)
+	fmt.Fprintf(h, "Q%d\x00%s", (now.Month()+2)/3, p.Reveal())
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // trouble says, in the last weeks of a year, that the next one is not provided for.

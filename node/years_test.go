@@ -205,3 +205,37 @@ func TestPartThatEndsIsSaid(t *testing.T) {
 	}
 	_ = n.Close() // the outbox's store is closed already
 }
+
+func TestPseudonymsOfAccessEvents(t *testing.T) {
+	ring, cs := keyring(t, 2)
+	first, second := cs[0].Insurer, cs[1].Insurer
+	y := newYears(ring, []Insurer{{IK: first}, {IK: second}})
+	may := time.Date(2030, 5, 1, 0, 0, 0, 0, time.UTC)
+	if err := y.provide(may); err != nil {
+		t.Fatal(err)
+	}
+	const person = querschott.KVNR("A123456780")
+	got := y.pseudonym(first, person, may)
+	if len(got) != 32 || strings.Contains(got, "123456780") {
+		t.Errorf("%q is no pseudonym", got)
+	}
+	if y.pseudonym(first, "", may) != "" {
+		t.Error("nobody has a pseudonym")
+	}
+	if again := y.pseudonym(first, person, time.Date(2030, 6, 30, 23, 59, 59, 0, time.UTC)); again != got {
+		t.Error("it changes within a quarter")
+	}
+	seen := map[string]string{got: "the same"}
+	for name, other := range map[string]string{
+		"another person":   y.pseudonym(first, "B234567895", may),
+		"another insurer":  y.pseudonym(second, person, may),
+		"another quarter":  y.pseudonym(first, person, may.AddDate(0, 3, 0)),
+		"another year":     y.pseudonym(first, person, may.AddDate(1, 0, 0)),
+		"no known insurer": y.pseudonym("", person, may),
+	} {
+		if as, twice := seen[other]; twice || other == "" {
+			t.Errorf("%s has the pseudonym of %s: %q", name, as, other)
+		}
+		seen[other] = name
+	}
+}
