@@ -1,9 +1,6 @@
 package ident
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -18,9 +15,6 @@ import (
 	"github.com/querschott/querschott/internal/disk"
 )
 
-// maxSessions is far above the number of operators; reaching it ends the session that was idle longest.
-const maxSessions = 1000
-
 // ConsoleConfig says where login links lie and how long things last.
 type ConsoleConfig struct {
 	FS  disk.FS
@@ -28,31 +22,21 @@ type ConsoleConfig struct {
 	Now func() time.Time
 
 	Link     time.Duration // life of a login link; default 10 minutes
-	Idle     time.Duration // a session ends after this long without a request; default 15 minutes
-	Absolute time.Duration // a session ends after this long in any case; default 8 hours
+	Idle     time.Duration // as in NewSessions
+	Absolute time.Duration // as in NewSessions
+
+	// Sessions are shared with other ways to log in, nil for sessions of the console's own as Idle and Absolute say.
+	Sessions *Sessions
 }
 
 // Console is the operators' access to the console: login links and sessions. All methods may be called at the same time.
 //
-// mu guards sessions, and the use of links within this process.
+// mu guards the use of links within this process.
 type Console struct {
-	cfg ConsoleConfig
+	cfg      ConsoleConfig
+	sessions *Sessions
 
-	mu       sync.Mutex
-	sessions map[[sha256.Size]byte]*session
-}
-
-// Session is one operator logged in.
-type Session struct {
-	Credential querschott.Credential
-	CSRF       string    // must come back with every request that changes something
-	Begun      time.Time // login
-	Expires    time.Time // the earlier of the idle and the absolute end, as of this look
-}
-
-type session struct {
-	Session
-	seen time.Time
+	mu sync.Mutex
 }
 
 type linkFile struct {
@@ -62,18 +46,16 @@ type linkFile struct {
 
 // OpenConsole makes the directory of links and starts without sessions.
 func OpenConsole(cfg ConsoleConfig) (*Console, error) {
-	for _, d := range []struct {
-		value *time.Duration
-		std   time.Duration
-	}{{&cfg.Link, 10 * time.Minute}, {&cfg.Idle, 15 * time.Minute}, {&cfg.Absolute, 8 * time.Hour}} {
-		if *d.value <= 0 {
-			*d.value = d.std
-		}
+	if cfg.Link <= 0 {
+		cfg.Link = 10 * time.Minute
+	}
+	if cfg.Sessions == nil {
+		cfg.Sessions = NewSessions(cfg.Now, cfg.Idle, cfg.Absolute)
 	}
 	if err := cfg.FS.MkdirAll(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("couldn't make the directory of login links: %w", err)
 	}
-	return &Console{cfg: cfg, sessions: map[[sha256.Size]byte]*session{}}, nil
+	return &Console{cfg: cfg, sessions: cfg.Sessions}, nil
 }
 
 // Link makes a login link's token for an operator. It works once, in every process that shares the directory, until it
@@ -102,68 +84,25 @@ func (c *Console) Login(token string) (secret string, s Session, err error) {
 	if err != nil {
 		return "", Session{}, err
 	}
-	now := c.cfg.Now()
-	if !now.Before(link.Expires) {
+	if !c.cfg.Now().Before(link.Expires) {
 		return "", Session{}, errLink()
 	}
-	c.sweep(now)
-	c.makeRoom()
-	secret = newSecret(tokenBytes)
-	key := sessionKey(secret)
-	held := &session{Session: Session{
-		Credential: querschott.Credential{
-			ID:    querschott.CredentialID("console/" + hex.EncodeToString(key[:8])),
-			Actor: link.Actor,
-			Role:  querschott.RoleOperator,
-		},
-		CSRF:  csrf(secret),
-		Begun: now,
-	}, seen: now}
-	held.Expires = c.end(held)
-	c.sessions[key] = held
-	return secret, held.Session, nil
+	caller := querschott.Caller{Actor: link.Actor, Role: querschott.RoleOperator}
+	secret, s = c.sessions.Begin("console", caller, Facts{Subject: string(link.Actor)})
+	return secret, s, nil
 }
 
 // Session returns who is behind a cookie and counts as activity. CodeUnauthorized if the session is unknown or over.
-func (c *Console) Session(secret string) (Session, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	key, now := sessionKey(secret), c.cfg.Now()
-	held, ok := c.sessions[key]
-	if !ok || !now.Before(c.end(held)) {
-		delete(c.sessions, key)
-		return Session{}, querschott.Refuse(querschott.CodeUnauthorized, "not logged in, or the session is over")
-	}
-	held.seen = now
-	held.Expires = c.end(held)
-	return held.Session, nil
-}
-
-// CheckCSRF compares the token that came with a request, in constant time. CodeForbidden if it is another.
-func (s Session) CheckCSRF(token string) error {
-	if s.CSRF == "" || subtle.ConstantTimeCompare([]byte(s.CSRF), []byte(token)) != 1 {
-		return querschott.Refuse(querschott.CodeForbidden, "the request does not come from this console's own pages")
-	}
-	return nil
-}
+func (c *Console) Session(secret string) (Session, error) { return c.sessions.Session(secret) }
 
 // Logout ends one session.
-func (c *Console) Logout(secret string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.sessions, sessionKey(secret))
-}
+func (c *Console) Logout(secret string) { c.sessions.End(secret) }
 
 // Revoke ends all sessions of an operator and takes back the links not yet used. It returns how many sessions ended.
 func (c *Console) Revoke(actor querschott.Actor) (ended int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for key, s := range c.sessions {
-		if s.Credential.Actor == actor {
-			delete(c.sessions, key)
-			ended++
-		}
-	}
+	ended = c.sessions.EndWhere(func(s Session) bool { return s.Credential.Actor == actor })
 	return ended, c.dropLinks(func(l linkFile) bool { return l.Actor == actor })
 }
 
@@ -172,38 +111,8 @@ func (c *Console) Sweep() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.cfg.Now()
-	c.sweep(now)
+	c.sessions.Sweep()
 	return c.dropLinks(func(l linkFile) bool { return !now.Before(l.Expires) })
-}
-
-// end is the moment from which the session is over.
-func (c *Console) end(s *session) time.Time {
-	idle, absolute := s.seen.Add(c.cfg.Idle), s.Begun.Add(c.cfg.Absolute)
-	if idle.Before(absolute) {
-		return idle
-	}
-	return absolute
-}
-
-func (c *Console) sweep(now time.Time) {
-	for key, s := range c.sessions {
-		if !now.Before(c.end(s)) {
-			delete(c.sessions, key)
-		}
-	}
-}
-
-func (c *Console) makeRoom() {
-	for len(c.sessions) >= maxSessions {
-		var oldest [sha256.Size]byte
-		var seen time.Time
-		for key, s := range c.sessions {
-			if seen.IsZero() || s.seen.Before(seen) {
-				oldest, seen = key, s.seen
-			}
-		}
-		delete(c.sessions, oldest)
-	}
 }
 
 // useLink removes the link's file, durably, before anybody may rely on it: who removed it has used it.
@@ -269,17 +178,6 @@ const linkSuffix = ".link"
 func (c *Console) linkPath(token string) string {
 	sum := digest("link", nil, bounded(token))
 	return filepath.Join(c.cfg.Dir, hex.EncodeToString(sum[:])+linkSuffix)
-}
-
-func sessionKey(secret string) [sha256.Size]byte { return digest("session", nil, bounded(secret)) }
-
-func bounded(s string) string { return s[:min(len(s), maxSecret)] }
-
-// csrf is derived from the session's secret, which the pages of others do not have.
-func csrf(secret string) string {
-	m := hmac.New(sha256.New, []byte(secret))
-	_, _ = m.Write([]byte("querschott/csrf")) // a hash takes everything
-	return hex.EncodeToString(m.Sum(nil))
 }
 
 func errLink() error {

@@ -3,6 +3,7 @@ package ident
 import (
 	"errors"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -231,21 +232,65 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	names, err := fs.List("links")
-	if err != nil || len(names) != 0 || len(c.sessions) != 0 {
-		t.Errorf("after the sweep: links %v (%v), %d sessions", names, err, len(c.sessions))
+	if err != nil || len(names) != 0 || c.sessions.Len() != 0 {
+		t.Errorf("after the sweep: links %v (%v), %d sessions", names, err, c.sessions.Len())
 	}
 }
 
 func TestNumberOfSessionsIsBounded(t *testing.T) {
 	clk := newClock()
-	c := openConsole(t, crashdisk.New(), clk.now)
-	oldest, _ := login(t, c, "anna@example")
-	for range maxSessions {
+	s := NewSessions(clk.now, time.Hour, time.Hour)
+	anna, _ := s.Begin("test", querschott.Caller{Actor: "anna@example"}, Facts{})
+	var bens []string
+	for range maxActorSessions + 1 {
 		clk.advance(time.Millisecond)
-		login(t, c, "ben@example")
+		secret, _ := s.Begin("test", querschott.Caller{Actor: "ben@example"}, Facts{})
+		bens = append(bens, secret)
 	}
-	if _, err := c.Session(oldest); err == nil || len(c.sessions) != maxSessions {
-		t.Errorf("%d sessions, the oldest still there: %v", len(c.sessions), err == nil)
+	if _, err := s.Session(bens[0]); err == nil || s.Len() != maxActorSessions+1 {
+		t.Errorf("%d sessions, the actor's oldest still there: %v", s.Len(), err == nil)
+	}
+	if _, err := s.Session(anna); err != nil {
+		t.Error("one actor's logins ended the session of another")
+	}
+}
+
+func TestAllSessionsAreBounded(t *testing.T) {
+	clk := newClock()
+	s := NewSessions(clk.now, time.Hour, time.Hour)
+	for i := range maxSessions { // as if begun, without the search for room each time
+		s.held[sessionKey(strconv.Itoa(i))] = &session{Session: Session{Begun: clk.now()}, seen: clk.now().Add(time.Duration(i))}
+	}
+	clk.advance(time.Second)
+	secret, _ := s.Begin("test", querschott.Caller{Actor: "anna@example"}, Facts{})
+	if _, err := s.Session("0"); err == nil || s.Len() != maxSessions {
+		t.Errorf("%d sessions, the idlest still there: %v", s.Len(), err == nil)
+	}
+	if _, err := s.Session(secret); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSessionsAreShared(t *testing.T) {
+	clk := newClock()
+	shared := NewSessions(clk.now, 0, 0)
+	c, err := OpenConsole(ConsoleConfig{FS: crashdisk.New(), Dir: "links", Now: clk.now, Sessions: shared})
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts := Facts{Subject: "carla@example", Session: "sid-1"}
+	secret, begun := shared.Begin("oidc", querschott.Caller{Actor: "carla@example", Role: querschott.RoleStaff, Insurer: "109500969"}, facts)
+	s, err := c.Session(secret)
+	if err != nil || s.Caller.Insurer != "109500969" || s.Credential.Role != querschott.RoleStaff {
+		t.Fatalf("a session of another way in: %+v, %v", s, err)
+	}
+	id := begun.Identity()
+	if id.Credential != begun.Credential || id.Facts != facts || !id.Expires.Equal(clk.now().Add(15*time.Minute)) {
+		t.Errorf("identity of a session: %+v", id)
+	}
+	_, anna := login(t, c, "anna@example")
+	if anna.Facts.Session != string(anna.Credential.ID) || anna.Facts.Subject != "anna@example" {
+		t.Errorf("a revocation cannot name the session: %+v", anna.Facts)
 	}
 }
 

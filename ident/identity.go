@@ -1,6 +1,7 @@
 package ident
 
 import (
+	"slices"
 	"time"
 
 	"github.com/querschott/querschott"
@@ -15,6 +16,15 @@ type Identity struct {
 	Issued     time.Time            // when the credential was issued
 	Expires    time.Time            // zero: it does not
 	Facts      Facts                // what a revocation can name
+	Services   []querschott.Service // the only services that the credential may call, nil if it limits none
+}
+
+// MayCall returns CodeForbidden if the credential is for other services only.
+func (i *Identity) MayCall(s querschott.Service) error {
+	if i.Services != nil && !slices.Contains(i.Services, s) {
+		return querschott.Refuse(querschott.CodeForbidden, "this credential is not for this service")
+	}
+	return nil
 }
 
 // Facts are what [Revocations.Check] compares with the deny entries. An empty field is in no entry.

@@ -13,13 +13,28 @@ import (
 	"github.com/querschott/querschott"
 )
 
-// dimensions numbers the dimensions that are found by an equal value.
-var dimensions = map[Dimension]uint8{
-	BySubject: 0, ByClient: 1, BySession: 2, ByToken: 3, ByKey: 4, ByProduct: 5, ByVersion: 6, ByIssuer: 7,
-	ByPresenceIssuer: 8, ByInsurer: 9, ByPresenceBefore: 10, ByProofAge: 11,
-}
+// The dimensions that are found by an equal value, as numbers. The last two are found by the subject.
+const (
+	subjects uint8 = iota
+	clients
+	sessions
+	tokens
+	keys
+	products
+	versions
+	issuers
+	presenceIssuers
+	insurers
+	presenceBefore
+	proofAge
+	dimensionCount
+)
 
-const dimensionCount = 12
+var dimensions = map[Dimension]uint8{
+	BySubject: subjects, ByClient: clients, BySession: sessions, ByToken: tokens, ByKey: keys, ByProduct: products,
+	ByVersion: versions, ByIssuer: issuers, ByPresenceIssuer: presenceIssuers, ByInsurer: insurers,
+	ByPresenceBefore: presenceBefore, ByProofAge: proofAge,
+}
 
 // denyTable is the list in the form in which it is searched. It is never changed.
 type denyTable struct {
@@ -116,15 +131,15 @@ func (t *denyTable) find(f *Facts, at time.Time) int {
 		dimension uint8
 		value     string
 	}{
-		{0, f.Subject},
-		{1, f.Client},
-		{2, f.Session},
-		{3, f.Token},
-		{4, f.Key},
-		{5, f.Product},
-		{7, f.Issuer},
-		{8, f.PresenceIssuer},
-		{9, string(f.Insurer)},
+		{subjects, f.Subject},
+		{clients, f.Client},
+		{sessions, f.Session},
+		{tokens, f.Token},
+		{keys, f.Key},
+		{products, f.Product},
+		{issuers, f.Issuer},
+		{presenceIssuers, f.PresenceIssuer},
+		{insurers, string(f.Insurer)},
 	} {
 		if t.filled[q.dimension] && q.value != "" {
 			var buf [maxDenyValue]byte
@@ -133,10 +148,10 @@ func (t *denyTable) find(f *Facts, at time.Time) int {
 			}
 		}
 	}
-	if t.filled[6] && f.Product != "" && f.Version != "" {
+	if t.filled[versions] && f.Product != "" && f.Version != "" {
 		var buf [maxDenyValue]byte
 		key := fold(append(fold(buf[:0], f.Product), 0), f.Version)
-		if i := inForce(t.values[denyKey{6, string(key)}], f.Insurer, now); i >= 0 {
+		if i := inForce(t.values[denyKey{versions, string(key)}], f.Insurer, now); i >= 0 {
 			return i
 		}
 	}
@@ -183,17 +198,17 @@ func (t *denyTable) anyNetwork(f *Facts, now int64) int {
 func (t *denyTable) findPresence(f *Facts, now int64) int {
 	var buf [maxDenyValue]byte
 	for _, subject := range [2][]byte{nil, fold(buf[:0], f.Subject)} {
-		if t.filled[10] && !f.PresenceIssued.IsZero() {
+		if t.filled[presenceBefore] && !f.PresenceIssued.IsZero() {
 			issued := nanos(f.PresenceIssued)
-			for _, d := range t.values[denyKey{10, string(subject)}] {
+			for _, d := range t.values[denyKey{presenceBefore, string(subject)}] {
 				if d.covers(f.Insurer, now) && issued < d.limit {
 					return d.entry
 				}
 			}
 		}
-		if t.filled[11] && !f.PresenceProved.IsZero() {
+		if t.filled[proofAge] && !f.PresenceProved.IsZero() {
 			age := now - nanos(f.PresenceProved)
-			for _, d := range t.values[denyKey{11, string(subject)}] {
+			for _, d := range t.values[denyKey{proofAge, string(subject)}] {
 				if d.covers(f.Insurer, now) && age > d.limit {
 					return d.entry
 				}
@@ -236,12 +251,23 @@ func fold(dst []byte, s string) []byte {
 	return dst
 }
 
+// foldUnicode repeats itself until nothing changes: what one pass takes away can bring together what the next one joins.
 func foldUnicode(dst []byte, s string) []byte {
-	folded := norm.NFKC.String(cases.Fold().String(norm.NFKC.String(s)))
-	for _, r := range folded {
-		if !unicode.In(r, unicode.Z, unicode.Cc, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) {
-			dst = append(dst, string(unicode.ToLower(r))...)
+	for range 4 {
+		folded := visible(norm.NFKC.String(cases.Fold().String(norm.NFKC.String(visible(s)))))
+		if folded == s {
+			break
 		}
+		s = folded
 	}
-	return dst
+	return append(dst, s...)
+}
+
+func visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Z, unicode.Cc, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) {
+			return -1
+		}
+		return r
+	}, s)
 }
