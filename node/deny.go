@@ -116,8 +116,11 @@ func (n *Node) Denied() []ident.Revocation { return n.denied.List() }
 
 func (n *Node) recordDeny(ctx context.Context, a ledger.Action, who querschott.Actor, v ident.Revocation) error {
 	detail := []ledger.Field{
-		{Name: "deny-list", Value: string(v.Dimension)}, {Name: "value", Value: v.Value}, {Name: "reason", Value: v.Reason},
-		{Name: "subject", Value: v.Subject}, {Name: "run", Value: v.Run},
+		{Name: "deny-list", Value: string(v.Dimension)},
+		{Name: "value", Value: v.Value},
+		{Name: "reason", Value: v.Reason},
+		{Name: "subject", Value: v.Subject},
+		{Name: "run", Value: v.Run},
 	}
 	if !v.Until.IsZero() {
 		detail = append(detail, ledger.Field{Name: "until", Value: v.Until.UTC().Format(time.RFC3339)})

@@ -71,6 +71,7 @@ type Node struct {
 	outbox   *outbox.Outbox
 	journal  *intake.Journal
 	pump     *intake.Pump
+	vaults   *vaults
 	doors    *door.Book
 	signers  map[querschott.Actor]note.Signer // the keys that the console signs with
 	accounts *ident.Accounts
@@ -239,8 +240,10 @@ func (n *Node) openJournal(context.Context) (err error) {
 }
 
 func (n *Node) openPump(context.Context) (err error) {
+	unlock := (&unlocker{read: n.keyring.Unlock}).Unlock
+	n.vaults = newVaults(compartments(n.insurers), unlock, n.cell)
 	n.pump, err = intake.NewPump(intake.PumpConfig{
-		Journal: n.journal, Cell: n.cell, Unlock: (&unlocker{read: n.keyring.Unlock}).Unlock, Record: n.recordDeliveries,
+		Journal: n.journal, Cell: n.cell, Unlock: unlock, Record: n.recordDeliveries,
 		Handlers: map[querschott.Service]intake.Handler{querschott.EAU: eau.Take}, Keep: intake.Keep,
 		Now: n.opt.Now, Log: n.log,
 	}, compartments(n.insurers))
@@ -278,11 +281,18 @@ func (n *Node) openDoors(context.Context) error {
 	n.doors.Enforce("the pump", func(ctx context.Context, o door.Order) error {
 		return n.pump.Obey(ctx, o.Compartment, o.Epoch, o.To)
 	})
-	open := map[querschott.Compartment]uint64{}
+	n.doors.Enforce("the vaults", n.vaults.Obey)
+	open, reads := map[querschott.Compartment]uint64{}, map[querschott.Compartment]uint64{}
 	for _, c := range n.doors.Compartments() {
-		if o, _ := n.doors.Current(c); o.To.Delivers() && c.Service.ByMail() {
+		switch o, _ := n.doors.Current(c); {
+		case c.Service.ByMail() && o.To.Delivers():
 			open[c] = o.Epoch
+		case !c.Service.ByMail() && o.To.ServesReads():
+			reads[c] = o.Epoch
 		}
+	}
+	if err := n.vaults.OpenAll(reads); err != nil {
+		n.log.Error("ALARM: services cannot answer, though their doors are open; it is tried again", "err", err)
 	}
 	if len(open) == 0 {
 		return nil

@@ -112,6 +112,7 @@ func (n *Node) housekeeping(ctx context.Context) error {
 					n.log.Error("ALARM: the ledger has no secrets for the coming year", "err", err, "fix", "put the keyring's key file in its place")
 				}
 			}
+			n.mendVaults()
 			if err := n.logins.Sweep(); err != nil {
 				n.log.Warn("couldn't remove expired login links", "err", err)
 			}
@@ -128,6 +129,9 @@ func (n *Node) Close() error {
 				errs = errors.Join(errs, err)
 			}
 		}
+	}
+	if n.vaults != nil {
+		n.vaults.Close()
 	}
 	if n.journal != nil {
 		errs = errors.Join(errs, n.journal.Close())

@@ -91,7 +91,7 @@ func (n *Node) Status() Status {
 	s := Status{
 		Version: n.opt.Version, Started: n.started, Now: n.opt.Now(), Insurers: len(n.insurers),
 		Journal: n.journal.Stats(), Pump: n.pump.Stats(), Addresses: n.Addresses(),
-		Doors: DoorStatus{States: map[querschott.DoorState]int{}, Proposals: len(n.doors.Proposals()), KeysInMemory: n.pump.KeysInMemory()},
+		Doors: DoorStatus{States: map[querschott.DoorState]int{}, Proposals: len(n.doors.Proposals()), KeysInMemory: n.pump.KeysInMemory() + n.vaults.KeysInMemory()},
 	}
 	for _, c := range n.doors.Compartments() {
 		s.Doors.States[n.doors.State(c)]++
@@ -144,6 +144,9 @@ func (n *Node) trouble() []Trouble {
 		text := troubles[c]
 		if _, ok := n.cells[c.Insurer]; !ok {
 			text = "its cell could not be opened; see the log"
+		}
+		if text == "" && n.vaults.missing(c, n.doors.State(c)) {
+			text = "its door serves reads, but its keys could not be unlocked; it is tried again"
 		}
 		if text != "" {
 			list = append(list, Trouble{Compartment: &c, Text: text})
