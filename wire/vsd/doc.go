@@ -6,7 +6,7 @@
 //   - A [Record] is stored once and rendered per profile version ([V10], [V11]) and format ([JSON], [XML]). Both formats
 //     say the same, and nothing of a bundle that was read is missing in the bundle that is written.
 //   - What an insurer delivered is kept to the letter: address lines, the whole name and the display texts of codes are
-//     never computed from their parts.
+//     never computed from their parts. Only the text of the official sex is this package's own: it is fixed.
 //   - [ParseBundle] and [DecodeRecord] return only records that satisfy every rule of [Record.Validate]. An element, an
 //     extension, a code or a reference that the profile does not have is an error, never skipped.
 //   - The bounds are [MaxBundle] octets, [MaxDepth] levels and [MaxElements] elements; XML without document types and

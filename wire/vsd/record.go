@@ -51,6 +51,14 @@ const (
 	NoGender      Gender = ""
 )
 
+// display is the text of the two codes that FHIR's own value does not tell apart.
+func (g Gender) display() string {
+	if g == Diverse {
+		return "divers"
+	}
+	return "unbestimmt"
+}
+
 // Contact is one way to reach somebody.
 type Contact struct {
 	System string // phone, fax, email, pager, url, sms or other
@@ -118,7 +126,7 @@ type Coverage struct {
 	GKV    *GKV
 	PKV    *PKV
 
-	// Order lists the coverage's extensions by their letters (see the constants in extensions.go) when they came in another
+	// Order lists the coverage's extensions by their letters when they came in another
 	// order than that of this package, else "".
 	Order string
 }
