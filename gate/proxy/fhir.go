@@ -1,0 +1,248 @@
+package proxy
+
+import "strings"
+
+// resource is a FHIR resource that is being read.
+type resource struct {
+	kind    string // resourceType, "" while it is not known
+	id      string
+	counted bool
+	inner   bool // it holds other resources
+	entry   bool // it is the resource of an entry
+}
+
+// countable reports whether the resource is a record itself, as far as it is known.
+func (r *resource) countable() bool {
+	switch r.kind {
+	case "Bundle", "OperationOutcome", "CapabilityStatement":
+		return false
+	case "Parameters", "":
+		return !r.inner
+	}
+	return true
+}
+
+// entry is an entry of a bundle, or a parameter, that is being read. Whether its resource counts is known at its end.
+type entry struct {
+	mode    string // search.mode
+	pending uint32
+}
+
+// resources counts the resources of a FHIR answer: those of a bundle, one by one, at any depth; one for a single resource;
+// none for an OperationOutcome.
+type resources struct {
+	found       found
+	onlyMatches bool
+	stack       []resource
+	entries     []entry
+	fhir        bool // some resource had a type
+}
+
+func (t *resources) begin() {
+	for i := range t.stack {
+		t.stack[i].inner = true
+	}
+	t.stack = append(t.stack, resource{entry: len(t.entries) > 0})
+}
+
+func (t *resources) current() *resource { return &t.stack[len(t.stack)-1] }
+
+func (t *resources) setKind(kind string) {
+	t.current().kind = kind
+	t.fhir = true
+}
+
+func (t *resources) endResource() {
+	r := *t.current()
+	t.stack = t.stack[:len(t.stack)-1]
+	if r.kind == "Patient" {
+		t.found.person(r.id)
+	}
+	if !r.countable() {
+		return
+	}
+	if r.kind == "" {
+		r.kind = "untyped"
+	}
+	t.found.kind(r.kind, 1)
+	switch {
+	case r.counted:
+	case r.entry:
+		t.entries[len(t.entries)-1].pending++
+	default:
+		t.found.records++
+	}
+}
+
+func (t *resources) beginEntry() { t.entries = append(t.entries, entry{}) }
+
+func (t *resources) setMode(mode string) {
+	if len(t.entries) > 0 {
+		t.entries[len(t.entries)-1].mode = mode
+	}
+}
+
+func (t *resources) endEntry() {
+	e := t.entries[len(t.entries)-1]
+	t.entries = t.entries[:len(t.entries)-1]
+	switch e.mode {
+	case "outcome":
+		return
+	case "include":
+		t.found.included += e.pending
+		if t.onlyMatches {
+			return
+		}
+	default:
+		t.found.matches += e.pending
+	}
+	t.found.records += e.pending
+}
+
+// settle counts what is still open, since its first bytes are about to leave.
+func (t *resources) settle() {
+	for i := range t.stack {
+		if r := &t.stack[i]; !r.counted && r.countable() {
+			r.counted = true
+			t.found.records++
+		}
+	}
+	for i := range t.entries {
+		t.found.records += t.entries[i].pending
+		t.entries[i].pending = 0
+	}
+}
+
+// take returns what was found since the last call.
+func (t *resources) take() found {
+	t.settle()
+	f := t.found
+	t.found = found{}
+	return f
+}
+
+// identifier adds a person if the identifier is a KVNR. http://fhir.de/sid/gkv/kvid-10 and its older and private forms
+// end alike.
+func (t *resources) identifier(system, value string) {
+	if strings.HasSuffix(system, "/kvid-10") {
+		t.found.person(value)
+	}
+}
+
+func (t *resources) reference(ref string) {
+	if strings.HasPrefix(ref, "Patient/") || strings.Contains(ref, "/Patient/") {
+		t.found.person(ref)
+	}
+}
+
+// role is what a container means in a FHIR document.
+type role uint8
+
+const (
+	roleOther role = iota
+	roleResource
+	roleEntries // array of entries or parameters
+	roleEntry
+	roleSearch
+	roleIdentifiers
+	roleIdentifier
+	roleWrap // XML only: <resource>, which holds the resource's own element
+)
+
+// fhirFrame is an open container.
+type fhirFrame struct {
+	role          role
+	system, value string // of an identifier
+}
+
+// fhirListener reads a FHIR document in JSON.
+type fhirListener struct {
+	resources
+	frames [maxDepth]fhirFrame
+	depth  int
+	key    string // of the member that comes next
+}
+
+func (l *fhirListener) roleOf(array bool) role {
+	if l.depth == 0 {
+		if array {
+			return roleOther
+		}
+		return roleResource
+	}
+	switch parent := l.frames[l.depth-1].role; {
+	case parent == roleEntries && !array:
+		return roleEntry
+	case parent == roleIdentifiers && !array:
+		return roleIdentifier
+	case array && parent == roleResource && (l.key == "entry" || l.key == "parameter"), array && parent == roleEntry && l.key == "part":
+		return roleEntries
+	case array && l.key == "identifier":
+		return roleIdentifiers
+	case array:
+		return roleOther
+	case parent == roleEntry && l.key == "resource":
+		return roleResource
+	case parent == roleEntry && l.key == "search":
+		return roleSearch
+	case l.key == "identifier":
+		return roleIdentifier
+	}
+	return roleOther
+}
+
+func (l *fhirListener) open(array bool) {
+	r := l.roleOf(array)
+	l.frames[l.depth] = fhirFrame{role: r}
+	l.depth++
+	switch r {
+	case roleResource:
+		l.begin()
+	case roleEntry:
+		l.beginEntry()
+	case roleEntries:
+		l.current().inner = true
+	default:
+	}
+}
+
+func (l *fhirListener) end() {
+	l.depth--
+	switch f := &l.frames[l.depth]; f.role {
+	case roleResource:
+		l.endResource()
+	case roleEntry:
+		l.endEntry()
+	case roleIdentifier:
+		l.identifier(f.system, f.value)
+	default:
+	}
+}
+
+func (l *fhirListener) name(key []byte) {
+	l.key = ""
+	if len(key) <= maxWord {
+		l.key = string(key)
+	}
+}
+
+func (l *fhirListener) scalar(text []byte) {
+	if l.depth == 0 {
+		return
+	}
+	f := &l.frames[l.depth-1]
+	switch {
+	case f.role == roleResource && l.key == "resourceType":
+		l.setKind(string(text))
+	case f.role == roleResource && l.key == "id":
+		l.current().id = string(text)
+	case f.role == roleSearch && l.key == "mode":
+		l.setMode(string(text))
+	case l.key == "reference":
+		l.reference(string(text)) // wherever it stands: whoever is referred to is named by the answer
+	case f.role == roleIdentifier && l.key == "system":
+		f.system = string(text)
+	case f.role == roleIdentifier && l.key == "value":
+		f.value = string(text)
+	}
+}

@@ -1,0 +1,136 @@
+package proxy
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/ledger"
+)
+
+const (
+	// maxPersons of one answer or piece: their numbers fit into one entry of the ledger. A piece has no room for more.
+	maxPersons = 4000
+	maxOthers  = 200 // persons under names of the service's own
+	maxTypes   = 16
+)
+
+// found is what was found in a request or an answer: records, persons, kinds of resources.
+type found struct {
+	records  uint32
+	unknown  bool // the number of records is not known
+	persons  []querschott.KVNR
+	others   []string // persons under names of the service's own
+	omitted  int      // others that had no room
+	types    map[string]uint32
+	matches  uint32
+	included uint32
+
+	seen map[string]struct{}
+}
+
+// person adds a person who was named in one of the ways of FHIR: a KVNR, "system|KVNR", "Patient/ID", a URL that ends so.
+func (f *found) person(text string) {
+	if i := strings.LastIndexByte(text, '|'); i >= 0 {
+		text = text[i+1:]
+	}
+	if i := strings.LastIndex(text, "Patient/"); i >= 0 {
+		text = text[i+len("Patient/"):]
+	}
+	text, _, _ = strings.Cut(strings.TrimSpace(text), "/")
+	if text == "" || !isName(text) {
+		return
+	}
+	if f.seen == nil {
+		f.seen = map[string]struct{}{}
+	}
+	kvnr, ok := asKVNR(text)
+	if ok {
+		text = kvnr.Reveal()
+	}
+	if _, twice := f.seen[text]; twice {
+		return
+	}
+	switch {
+	case ok:
+		f.seen[text] = struct{}{}
+		f.persons = append(f.persons, kvnr)
+	case len(f.others) < maxOthers:
+		f.seen[text] = struct{}{}
+		f.others = append(f.others, text)
+	default:
+		f.omitted++
+	}
+}
+
+// isName reports whether text may stand in the ledger as the name of a person in the service's own words.
+func isName(text string) bool {
+	return len(text) <= maxWord && !strings.ContainsFunc(text, func(r rune) bool {
+		return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && !strings.ContainsRune("-._:", r)
+	})
+}
+
+// asKVNR recognises a KVNR by its pattern. The check digit is left alone: a number with a wrong one was asked for all the
+// same.
+func asKVNR(s string) (querschott.KVNR, bool) {
+	if len(s) != 10 || (s[0]|0x20) < 'a' || (s[0]|0x20) > 'z' || strings.Trim(s[1:], "0123456789") != "" {
+		return "", false
+	}
+	return querschott.KVNR(strings.ToUpper(s)), true
+}
+
+func (f *found) kind(name string, n uint32) {
+	if f.types == nil {
+		f.types = map[string]uint32{}
+	}
+	if _, ok := f.types[name]; !ok && (len(f.types) >= maxTypes || !isName(name)) {
+		name = "other"
+	}
+	f.types[name] += n
+}
+
+// merge adds what else was found.
+func (f *found) merge(g *found) {
+	f.records += g.records
+	f.unknown = f.unknown || g.unknown
+	f.matches += g.matches
+	f.included += g.included
+	f.omitted += g.omitted
+	for _, p := range g.persons {
+		f.person(p.Reveal())
+	}
+	for _, o := range g.others {
+		f.person(o)
+	}
+	for name, n := range g.types {
+		f.kind(name, n)
+	}
+}
+
+// detail is what the ledger's entry says besides numbers and persons.
+func (f *found) detail() []ledger.Field {
+	var d []ledger.Field
+	if f.unknown {
+		d = append(d, ledger.Field{Name: "records", Value: "unknown"})
+	}
+	if len(f.types) > 0 {
+		var kinds []string
+		for name, n := range f.types {
+			kinds = append(kinds, name+" "+strconv.FormatUint(uint64(n), 10))
+		}
+		slices.Sort(kinds)
+		d = append(d, ledger.Field{Name: "resources", Value: strings.Join(kinds, ", ")})
+	}
+	if f.included > 0 {
+		d = append(d, ledger.Field{Name: "included", Value: strconv.FormatUint(uint64(f.included), 10)})
+	}
+	if len(f.others) > 0 {
+		names := strings.Join(f.others, " ")
+		if f.omitted > 0 {
+			names += " and " + strconv.Itoa(f.omitted) + " more"
+		}
+		d = append(d, ledger.Field{Name: "upstream-persons", Value: names})
+	}
+	return d
+}
