@@ -1,0 +1,167 @@
+package vsdm
+
+import (
+	"crypto/subtle"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/cell"
+	"github.com/querschott/querschott/seal/pruefziffer"
+)
+
+// Verdict is what the issue log says about a check number that somebody shows as evidence.
+type Verdict string
+
+// The verdicts. A number that is presented as evidence is good with the first two only.
+const (
+	// VerdictIssued: issued here for this person to this actor, valid, shown for the first time.
+	VerdictIssued Verdict = "issued"
+	// VerdictReused: as issued, but shown before: normal while the actor repeats a request.
+	VerdictReused Verdict = "reused"
+	// VerdictUnissued: it opens under our key and we did not issue it. The key is stolen, or somebody inside uses it.
+	VerdictUnissued Verdict = "unissued"
+	// VerdictOtherActor: issued to somebody else: the evidence was sold or stolen.
+	VerdictOtherActor Verdict = "other-actor"
+	// VerdictOtherPerson: issued for somebody else's card.
+	VerdictOtherPerson Verdict = "other-person"
+	// VerdictExpired: issued as shown, but not valid at this time.
+	VerdictExpired Verdict = "expired"
+	// VerdictForeignOperator: of another operator of VSDM, who alone could tell.
+	VerdictForeignOperator Verdict = "foreign-operator"
+	// VerdictUnreadable: it has our letter, is not in the log and opens under no key that we have. Anybody can make one up,
+	// so it says nothing about our keys.
+	VerdictUnreadable Verdict = "unreadable"
+	// VerdictMalformed: it is no check number.
+	VerdictMalformed Verdict = "malformed"
+)
+
+// Good reports whether the number is good evidence.
+func (v Verdict) Good() bool { return v == VerdictIssued || v == VerdictReused }
+
+// Critical reports whether the verdict tells of a crime: of a stolen key, or of evidence in the wrong hands.
+func (v Verdict) Critical() bool {
+	return v == VerdictUnissued || v == VerdictOtherActor || v == VerdictOtherPerson
+}
+
+// Shown is a check number as somebody shows it.
+type Shown struct {
+	Number  pruefziffer.Number
+	Person  querschott.KVNR  // whose record is addressed
+	Actor   querschott.Actor // who shows it
+	Insurer querschott.IK    // of the person; it only says in which log to look first. "" if unknown
+}
+
+// Finding is a verdict with what the log knows.
+type Finding struct {
+	Verdict Verdict
+	Issued  *Issued   // nil if it was not issued here
+	First   time.Time // when it was first shown; zero if it was not
+}
+
+// Check compares a number with the issue logs of all insurers, that of Shown.Insurer first. A person may have changed
+// insurers since the card was read, and all insurers' numbers have the same keys, so only a number that none of them has
+// issued is forged. A good first presentation is durable when it returns.
+//
+// No door is asked, and no key of a compartment is needed. An error says that there is no verdict: a log could not be read,
+// or the keys of the numbers are not at hand.
+func (s *Service) Check(p Shown) (*Finding, error) {
+	now := s.cfg.Now()
+	_, fault := s.cfg.Numbers.Verify(p.Number, pruefziffer.Claim{Person: p.Person}, now)
+	switch {
+	case errors.Is(fault, pruefziffer.ErrMalformed):
+		return &Finding{Verdict: VerdictMalformed}, nil
+	case errors.Is(fault, pruefziffer.ErrForeign):
+		return &Finding{Verdict: VerdictForeignOperator}, nil
+	case errors.Is(fault, pruefziffer.ErrForgotten):
+		return nil, fmt.Errorf("couldn't check a number: %w", fault)
+	}
+	h := p.Number.Hash()
+	ch, e, err := s.issuer(h, p.Insurer)
+	if err != nil {
+		return nil, err
+	}
+	if e == nil {
+		if errors.Is(fault, pruefziffer.ErrNoKey) || errors.Is(fault, pruefziffer.ErrDamaged) || errors.Is(fault, pruefziffer.ErrLegacy) {
+			return &Finding{Verdict: VerdictUnreadable}, nil
+		}
+		return &Finding{Verdict: VerdictUnissued}, nil
+	}
+	f := &Finding{Issued: e}
+	person := ch.log.person(p.Person)
+	switch {
+	case subtle.ConstantTimeCompare(person[:], e.Person[:]) != 1:
+		f.Verdict = VerdictOtherPerson
+	case subtle.ConstantTimeCompare([]byte(p.Actor), []byte(e.Actor)) != 1:
+		f.Verdict = VerdictOtherActor
+	case errors.Is(fault, pruefziffer.ErrTime) || errors.Is(fault, pruefziffer.ErrNoKey):
+		f.Verdict = VerdictExpired // a key outlives all numbers that were issued under it
+	default:
+		return f, ch.show(h, f, now)
+	}
+	return f, nil
+}
+
+// issuer finds the log that a number is in; e is nil if none has it.
+func (s *Service) issuer(h hash, first querschott.IK) (ch *chamber, e *Issued, err error) {
+	hint := s.owners[first]
+	if ch := s.chambers[hint]; ch != nil {
+		if e, err = s.lookUp(ch, h); e != nil || err != nil {
+			return ch, e, err
+		}
+	}
+	var missing error
+	for _, c := range s.order {
+		if c == hint {
+			continue
+		}
+		// Another log that cannot be read matters only if no log has the number.
+		switch e, err := s.lookUp(s.chambers[c], h); {
+		case e != nil:
+			return s.chambers[c], e, nil
+		case err != nil && missing == nil:
+			missing = err
+		}
+	}
+	return nil, nil, missing
+}
+
+func (s *Service) lookUp(ch *chamber, h hash) (*Issued, error) {
+	log, err := s.issueLog(ch)
+	if err != nil {
+		return nil, err
+	}
+	e, err := log.get(h)
+	if errors.Is(err, cell.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("couldn't look into the issue log of %s: %w", ch.c, err)
+	}
+	return e, nil
+}
+
+// show judges a good number by whether it was shown before, and keeps that it was.
+func (ch *chamber) show(h hash, f *Finding, now time.Time) error {
+	lock := &ch.shown[binary.BigEndian.Uint32(h[:])%uint32(len(ch.shown))]
+	lock.Lock()
+	defer lock.Unlock()
+	key := ch.log.shownKey(h)
+	at, _, err := ch.log.open(key)
+	switch {
+	case err == nil:
+		f.Verdict, f.First = VerdictReused, at
+		return nil
+	case !errors.Is(err, cell.ErrNotFound):
+		return err
+	}
+	var b cell.Batch
+	b.Put(key, ch.log.sealed(key, now, nil))
+	if err := ch.log.store.Commit(&b); err != nil {
+		return fmt.Errorf("couldn't keep that a number of %s was shown: %w", ch.c, err)
+	}
+	f.Verdict, f.First = VerdictIssued, now
+	return nil
+}

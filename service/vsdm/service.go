@@ -1,0 +1,103 @@
+package vsdm
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/cell"
+	"github.com/querschott/querschott/seal/pruefziffer"
+	"github.com/querschott/querschott/wire/vsd"
+)
+
+// Tenant is one insurer with the IKs that its insured may carry.
+type Tenant struct {
+	Insurer querschott.IK   // names the compartment
+	Further []querschott.IK // other IKs of the same insurer, such as those of merged insurers
+}
+
+// Config is what a Service needs.
+type Config struct {
+	Tenants []Tenant
+	Cell    func(querschott.IK) (cell.Store, error)
+	// Vault returns the vault of a compartment while its door serves reads, the same one until it shuts, and a refusal
+	// ([querschott.Error]) while it does not. It is asked at least once for every request, so it must be quick.
+	Vault func(querschott.Compartment) (*cell.Vault, error)
+	// Secret returns the secret (32 bytes) that an insurer's issue log is sealed under, the same at every call. It is asked
+	// for once per insurer and start.
+	Secret  func(querschott.IK) ([]byte, error)
+	Numbers *pruefziffer.Keys // of the operator's letter, the same for all insurers
+
+	Versions          []vsd.Version // that are answered; the first is that of errors when the caller asks for none. Empty: 1.0
+	StrictCheckDigits bool          // an IK or a KVNR with a wrong check digit is an error of the caller
+	Now               func() time.Time
+	Log               *slog.Logger
+}
+
+// Service answers for all tenants. All methods may be called by many goroutines.
+type Service struct {
+	cfg      Config
+	chambers map[querschott.Compartment]*chamber // fixed
+	order    []querschott.Compartment            // of chambers, in the order of the tenants
+	owners   map[querschott.IK]querschott.Compartment
+}
+
+// New makes a service. It opens nothing yet.
+func New(cfg Config) (*Service, error) {
+	if len(cfg.Versions) == 0 {
+		cfg.Versions = []vsd.Version{vsd.V10}
+	}
+	for _, v := range cfg.Versions {
+		if _, ok := vsd.ParseVersion(string(v)); !ok {
+			return nil, fmt.Errorf("profile version %.20q can't be answered", v)
+		}
+	}
+	if cfg.Cell == nil || cfg.Vault == nil || cfg.Secret == nil || cfg.Numbers == nil {
+		return nil, errors.New("the service lacks its cells, vaults, secrets or check numbers")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	s := &Service{
+		cfg: cfg, chambers: map[querschott.Compartment]*chamber{}, owners: map[querschott.IK]querschott.Compartment{},
+	}
+	for _, t := range cfg.Tenants {
+		c := querschott.Compartment{Insurer: t.Insurer, Service: querschott.VSDM}
+		ch := &chamber{c: c, iks: map[querschott.IK]string{}}
+		for _, ik := range append([]querschott.IK{t.Insurer}, t.Further...) {
+			if _, err := querschott.ParseIK(string(ik)); err != nil {
+				return nil, err
+			}
+			if owner, taken := s.owners[ik]; taken {
+				return nil, fmt.Errorf("IK %s belongs to insurer %s and to insurer %s", ik, owner.Insurer, t.Insurer)
+			}
+			s.owners[ik], ch.iks[ik] = c, recordName(ik)
+		}
+		s.chambers[c] = ch
+		s.order = append(s.order, c)
+	}
+	return s, nil
+}
+
+// Owner returns the compartment of an IK as a proof of presence names it; not ok if no insurer of this platform has it.
+func (s *Service) Owner(ik string) (c querschott.Compartment, ok bool) {
+	c, ok = s.owners[querschott.IK(ik)]
+	return c, ok
+}
+
+// Compartments returns all compartments in the order of the tenants.
+func (s *Service) Compartments() []querschott.Compartment { return slices.Clone(s.order) }
+
+// version returns the profile version that the caller asked for if it is answered, else the default.
+func (s *Service) version(asked string) (v vsd.Version, ok bool) {
+	if v = vsd.Version(asked); slices.Contains(s.cfg.Versions, v) {
+		return v, true
+	}
+	return s.cfg.Versions[0], false
+}
