@@ -89,6 +89,7 @@ type Insurer struct {
 	Insured   int                  `yaml:"insured,omitempty" json:"insured,omitempty"`
 	Services  []querschott.Service `yaml:"services" json:"services"`
 	Addresses []string             `yaml:"addresses" json:"addresses"`
+	Further   []querschott.IK      `yaml:"further,omitempty" json:"further,omitempty"` // IKs that its insured may carry besides IK
 }
 
 // Operator is somebody who may move doors.
@@ -162,6 +163,7 @@ func (c *Config) resolve() {
 		&c.Outbox.RelayCA, &c.Outbox.PasswordFile, &c.Console.Certificate, &c.Console.Key,
 	}
 	paths = append(paths, c.HTTP.paths()...)
+	paths = append(paths, &c.VSDM.Secrets)
 	for i := range c.Intake.Copies {
 		paths = append(paths, &c.Intake.Copies[i])
 	}

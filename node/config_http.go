@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/gate/proxy"
 )
 
 // HTTPConfig configures the HTTP entrance.
@@ -28,11 +29,16 @@ type HTTPConfig struct {
 	PresenceIssuers []IssuerConfig `yaml:"presence_issuers" json:"presence_issuers" doc:"Who may issue proofs of patient presence (PoPP tokens)."`
 	DevIssuers      bool           `yaml:"dev_issuers" json:"dev_issuers" doc:"Run issuers of access and PoPP tokens that give anybody what he asks for, and accept what they issue. For tests only: with it every insured person's data is open to everybody who reaches the entrance."`
 	DevListen       string         `yaml:"dev_listen" json:"dev_listen" doc:"Address of these issuers; only a loopback address is allowed."`
+	AllowBearer     bool           `yaml:"allow_bearer" json:"allow_bearer" doc:"Accept 'Authorization: Bearer' for access tokens that are bound to a key; the proof is demanded all the same."`
+	NoTravel        bool           `yaml:"no_travel" json:"no_travel" doc:"Refuse an access token that is used from another address than it was issued to, and revoke it."`
+	StrictAudience  bool           `yaml:"strict_audience" json:"strict_audience" doc:"Answer a token for another audience or scope with 403 instead of 401."`
 	ProofAge        Duration       `yaml:"proof_age" json:"proof_age" doc:"How old a DPoP proof may be."`
 	Leeway          Duration       `yaml:"leeway" json:"leeway" doc:"How far the clocks of issuers and callers may be off."`
 	PresenceAge     Duration       `yaml:"presence_age" json:"presence_age" doc:"How long a PoPP token is valid after it was issued; 0s: until the end of its quarter, as gematik has it."`
 	Staff           string         `yaml:"staff" json:"staff" doc:"File with the local accounts of operators and insurers' staff, with a second factor; 'querschott account' with --staff maintains it."`
 	AccessLog       string         `yaml:"access_log" json:"access_log" doc:"File to which one line of JSON is appended for each access and attempt, '-' for standard output, empty: none. It names no insured person; the ledger has the same facts in any case."`
+	AccessLogSize   Size           `yaml:"access_log_size" json:"access_log_size" doc:"Size at which this file is renamed and a new one begun; 0: never."`
+	AccessLogKeep   int            `yaml:"access_log_keep" json:"access_log_keep" doc:"How many renamed files are kept."`
 	Limits          HTTPLimits     `yaml:"limits" json:"limits" doc:"What one caller, one insurer and the whole entrance may use."`
 	Routes          []RouteConfig  `yaml:"routes" json:"routes" doc:"Existing services that the entrance stands in front of. The built-in services have their routes without being named here."`
 }
@@ -42,8 +48,12 @@ type HTTPLimits struct {
 	Connections   int      `yaml:"connections" json:"connections" doc:"Connections at the same time."`
 	PerAddress    int      `yaml:"per_address" json:"per_address" doc:"Connections at the same time from one network (IPv4 /32, IPv6 /64)."`
 	Concurrent    int      `yaml:"concurrent" json:"concurrent" doc:"Requests under way at the same time for one compartment, so that a flood on one insurer leaves the others alone; one more is answered with 429."`
+	NetworkRate   int      `yaml:"network_rate" json:"network_rate" doc:"Requests a second of one network, before anybody is identified; four times as many at once."`
 	Rate          int      `yaml:"rate" json:"rate" doc:"Requests a second of one credential, on average; more are answered with 429."`
 	Burst         int      `yaml:"burst" json:"burst" doc:"Requests of one credential at once."`
+	Minute        int      `yaml:"persons_minute" json:"persons_minute" doc:"Different insured persons that one credential of a practice reaches within a minute."`
+	Quarter       int      `yaml:"persons_quarter_hour" json:"persons_quarter_hour" doc:"The same within a quarter of an hour."`
+	Day           int      `yaml:"persons_day" json:"persons_day" doc:"The same within 24 hours."`
 	Header        Size     `yaml:"header" json:"header" doc:"Largest header of a request."`
 	Body          Size     `yaml:"body" json:"body" doc:"Largest body of a request, unless its route says otherwise."`
 	HeaderTimeout Duration `yaml:"header_timeout" json:"header_timeout" doc:"How long a caller may take for the header."`
@@ -54,8 +64,9 @@ type HTTPLimits struct {
 // IssuerConfig is one issuer of tokens. Its keys come from a file, from one address or by discovery.
 type IssuerConfig struct {
 	Issuer string   `yaml:"issuer" json:"issuer" doc:"The issuer exactly as tokens name it (iss)."`
-	Keys   string   `yaml:"keys" json:"keys" doc:"File with the issuer's keys as a JWK set. It is read at the start."`
-	URL    string   `yaml:"url" json:"url" doc:"Address of its keys as a JWK set, or of the document that names it. Empty, and without a file: found by discovery at the issuer."`
+	Keys   string   `yaml:"keys" json:"keys" doc:"File with the issuer's keys as a JWK set. It is read at the start. Empty: they are fetched."`
+	Source string   `yaml:"source" json:"source" doc:"How they are fetched: 'metadata' (RFC 8414), 'federation' (OpenID Federation), 'key-set' (the address is that of a JWK set). Empty: 'metadata' for access tokens, 'federation' for PoPP tokens."`
+	URL    string   `yaml:"url" json:"url" doc:"Address of the document; empty: the well-known place below the issuer."`
 	CA     string   `yaml:"ca" json:"ca" doc:"CA file that the address's certificate must chain to; empty: the system's."`
 	Pins   []string `yaml:"pins" json:"pins" doc:"Thumbprints (RFC 7638) of the only keys that are accepted; empty: every key of the set."`
 }
@@ -68,30 +79,43 @@ type Machine struct {
 	Insurer string `yaml:"insurer" json:"insurer" doc:"IK of the only insurer that it may reach; empty: all."`
 }
 
-// RouteConfig is one part of the entrance.
+// RouteConfig puts the gate in front of an existing service.
 type RouteConfig struct {
-	Name     string   `yaml:"name" json:"name" doc:"Word for the route in ledger, metrics and events."`
-	Host     string   `yaml:"host" json:"host" doc:"Host name under which it is called; empty: any."`
-	Path     string   `yaml:"path" json:"path" doc:"Path; one that ends in / stands for everything below it."`
-	Methods  []string `yaml:"methods" json:"methods" doc:"Methods that are allowed; empty: GET, HEAD, POST, PUT, PATCH, DELETE."`
-	Service  string   `yaml:"service" json:"service" doc:"Whose door it is: the service of the compartment."`
-	Insurer  string   `yaml:"insurer" json:"insurer" doc:"IK of the insurer, if the route serves only one; empty: the rules find it in the request."`
-	Upstream string   `yaml:"upstream" json:"upstream" doc:"Address of the service behind the gate."`
-	CA       string   `yaml:"ca" json:"ca" doc:"CA file that the upstream's certificate must chain to; empty: the system's."`
-	Who      []string `yaml:"who" json:"who" doc:"How callers identify themselves: 'token', 'certificate', 'guard', 'staff', 'nobody'. Several: any of them."`
-	Audience []string `yaml:"audience" json:"audience" doc:"Audiences that an access token must name; empty: the address of the entrance."`
-	Scopes   []string `yaml:"scopes" json:"scopes" doc:"Scopes that an access token must have."`
-	Presence string   `yaml:"presence" json:"presence" doc:"PoPP token: 'none', 'optional' or 'required'; empty: none."`
-	ACR      string   `yaml:"acr" json:"acr" doc:"Lowest level of authentication that an access token must name; empty: any."`
-	Nonce    bool     `yaml:"nonce" json:"nonce" doc:"Demand a nonce of ours in each DPoP proof."`
-	Body     Size     `yaml:"body" json:"body" doc:"Largest body of a request; 0: that of http.limits."`
-	Timeout  Duration `yaml:"timeout" json:"timeout" doc:"How long the upstream may take for the first byte; 0s: that of http.limits."`
+	Name     string         `yaml:"name" json:"name" doc:"Word for the route in ledger, metrics and events."`
+	Host     string         `yaml:"host" json:"host" doc:"Host name under which it is called; empty: any."`
+	Path     string         `yaml:"path" json:"path" doc:"Path; one that ends in / stands for everything below it."`
+	Methods  []string       `yaml:"methods" json:"methods" doc:"Methods that are passed on; others are answered with 405. Empty: all."`
+	Who      []string       `yaml:"who" json:"who" doc:"How callers identify themselves: 'token', 'certificate', 'guard', 'staff'. Several: any of them."`
+	Roles    []string       `yaml:"roles" json:"roles" doc:"In which capacity one may call: 'practice', 'partner', 'staff', 'insured', 'operator'. Empty: any."`
+	Audience []string       `yaml:"audience" json:"audience" doc:"Audiences that an access token must name; empty: the address of the entrance."`
+	Scopes   []string       `yaml:"scopes" json:"scopes" doc:"Scopes that an access token must have."`
+	Presence string         `yaml:"presence" json:"presence" doc:"PoPP token: 'none', 'optional' or 'required'; empty: none."`
+	ACR      string         `yaml:"acr" json:"acr" doc:"Lowest level of authentication that an access token must name; empty: any."`
+	Nonce    bool           `yaml:"nonce" json:"nonce" doc:"Demand a nonce of ours in each DPoP proof."`
+	Errors   string         `yaml:"errors" json:"errors" doc:"Form of the gate's own errors: 'problem' (RFC 9457) or 'zeta'; empty: problem."`
+	Body     Size           `yaml:"body" json:"body" doc:"Largest body of a request; 0: that of http.limits."`
+	Proxy    proxy.Settings `yaml:"proxy" json:"proxy" doc:"The service behind the gate, and how to read its requests and answers."`
+}
+
+// UnmarshalYAML reads a route; what it does not say about the service behind the gate has the defaults of package proxy,
+// which has no rules then.
+func (r *RouteConfig) UnmarshalYAML(read func(any) error) error {
+	type plain RouteConfig // without this method
+	p := plain(*r)
+	p.Proxy = proxy.Default("")
+	p.Proxy.Rules = []proxy.Rule{}
+	if err := read(&p); err != nil {
+		return err
+	}
+	*r = RouteConfig(p)
+	return nil
 }
 
 // VSDMConfig configures the service of insured persons' master data. An insurer has it if its list of services says so.
 type VSDMConfig struct {
+	Secrets     string   `yaml:"secrets" json:"secrets" doc:"File with the operator's secrets for check numbers, as agreed with the record services: on each line a key version, a blank, and at least 32 bytes in hexadecimal. Keep it on another medium than the data directory. Empty: they are made, and kept in the keyring."`
 	Letter      string   `yaml:"letter" json:"letter" doc:"Operator's letter in check numbers, A to Z, given by gematik."`
-	KeyVersion  int      `yaml:"key_version" json:"key_version" doc:"Version of the key that check numbers are issued under, 0 to 3. The other three verify."`
+	KeyVersion  int      `yaml:"key_version" json:"key_version" doc:"Version of the key that check numbers are issued under, 0 to 3. What the version before has issued verifies until it expires."`
 	Audience    []string `yaml:"audience" json:"audience" doc:"Audiences that an access token must name; empty: the address of the entrance."`
 	Scopes      []string `yaml:"scopes" json:"scopes" doc:"Scopes that an access token must have."`
 	Profiles    []string `yaml:"profiles" json:"profiles" doc:"Versions of the FHIR profiles that are answered, newest last."`
@@ -113,9 +137,10 @@ func defaultHTTP() HTTPConfig {
 		Certificate: "tls/cert.pem", Key: "tls/key.pem", MinTLS: "1.3", Staff: "staff.json", DevListen: "127.0.0.1:0",
 		ProofAge: Duration(2 * time.Minute), Leeway: Duration(time.Minute / 2),
 		Proxies: []string{}, Guards: []string{}, Machines: []Machine{}, AccessIssuers: []IssuerConfig{}, PresenceIssuers: []IssuerConfig{},
-		Routes: []RouteConfig{},
+		Routes: []RouteConfig{}, AccessLogSize: 256 << 20, AccessLogKeep: 4,
 		Limits: HTTPLimits{
-			Connections: 4000, PerAddress: 400, Concurrent: 128, Rate: 50, Burst: 200, Header: 32 << 10, Body: 1 << 20,
+			Connections: 4000, PerAddress: 400, Concurrent: 128, NetworkRate: 500, Rate: 50, Burst: 200, Minute: 300, Quarter: 1500, Day: 10_000,
+			Header: 32 << 10, Body: 1 << 20,
 			HeaderTimeout: Duration(10 * time.Second), Timeout: Duration(30 * time.Second), IdleTimeout: Duration(2 * time.Minute),
 		},
 	}
@@ -195,6 +220,7 @@ func (c *HTTPConfig) validate(w *wrongs) {
 		w.oneOf("http.machines: role of "+m.Name, m.Role, "partner", "staff")
 		w.insurer("http.machines: insurer of "+m.Name, m.Insurer)
 	}
+	w.within("http.access_log_keep", c.AccessLogKeep, 1, 1000)
 	validateIssuers(w, "http.access_issuers", c.AccessIssuers)
 	validateIssuers(w, "http.presence_issuers", c.PresenceIssuers)
 	if c.DevIssuers && !loopback(c.DevListen) {
@@ -225,6 +251,10 @@ func (l *HTTPLimits) validate(w *wrongs) {
 	w.within("http.limits.concurrent", l.Concurrent, 1, most)
 	w.within("http.limits.rate", l.Rate, 1, most)
 	w.within("http.limits.burst", l.Burst, 1, most)
+	w.within("http.limits.network_rate", l.NetworkRate, 1, most)
+	w.within("http.limits.persons_minute", l.Minute, 1, most)
+	w.within("http.limits.persons_quarter_hour", l.Quarter, 1, most)
+	w.within("http.limits.persons_day", l.Day, 1, most)
 	w.within("http.limits.header", int(l.Header), 4<<10, 1<<20)
 	w.within("http.limits.body", int(l.Body), 1<<10, 1<<30)
 	for key, d := range map[string]Duration{"header_timeout": l.HeaderTimeout, "timeout": l.Timeout, "idle_timeout": l.IdleTimeout} {
@@ -245,8 +275,11 @@ func validateIssuers(w *wrongs, key string, list []IssuerConfig) {
 		if is.URL != "" {
 			w.address(key+": url", is.URL, "https", "http")
 		}
-		if is.Keys != "" && is.URL != "" {
-			w.add("%s: %s has both a file and an address for its keys", key, is.Issuer)
+		if is.Keys != "" && (is.URL != "" || is.Source != "") {
+			w.add("%s: %s has both a file for its keys and a place to fetch them from", key, is.Issuer)
+		}
+		if is.Source != "" {
+			w.oneOf(key+": source of "+is.Issuer, is.Source, "metadata", "federation", "key-set")
 		}
 	}
 }
@@ -261,21 +294,33 @@ func (r *RouteConfig) validate(w *wrongs) {
 	if !strings.HasPrefix(r.Path, "/") {
 		w.add("%s: path must begin with /", at)
 	}
-	if _, err := querschott.ParseService(r.Service); err != nil {
-		w.add("%s: %w", at, err)
+	if err := r.Proxy.Validate(); err != nil {
+		w.add("%s: proxy: %w", at, err)
 	}
-	w.insurer(at+": insurer", r.Insurer)
-	w.address(at+": upstream", r.Upstream, "https", "http")
 	if len(r.Who) == 0 {
 		w.add("%s: who must say how callers identify themselves", at)
 	}
 	for _, who := range r.Who {
-		w.oneOf(at+": who", who, "token", "certificate", "guard", "staff", "nobody")
+		w.oneOf(at+": who", who, byToken, byCertificate, byGuard, byStaff)
+	}
+	for _, role := range r.Roles {
+		w.oneOf(at+": roles", role, "practice", "partner", "staff", "insured", "operator")
+	}
+	if r.Errors != "" {
+		w.oneOf(at+": errors", r.Errors, "problem", "zeta")
 	}
 	if r.Presence != "" {
 		w.oneOf(at+": presence", r.Presence, "none", "optional", "required")
 	}
 }
+
+// How callers identify themselves.
+const (
+	byToken       = "token"
+	byCertificate = "certificate"
+	byGuard       = "guard"
+	byStaff       = "staff"
+)
 
 func (c *VSDMConfig) validate(w *wrongs) {
 	if len(c.Letter) != 1 || c.Letter[0] < 'A' || c.Letter[0] > 'Z' {
@@ -316,7 +361,8 @@ func (c *HTTPConfig) paths() []*string {
 		}
 	}
 	for i := range c.Routes {
-		paths = append(paths, &c.Routes[i].CA)
+		t := &c.Routes[i].Proxy.TLS
+		paths = append(paths, &t.CA, &t.Certificate, &t.Key)
 	}
 	return paths
 }

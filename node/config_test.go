@@ -68,13 +68,15 @@ func fill(t *testing.T, name string, f reflect.Value) {
 		f.Set(reflect.ValueOf([]string{"one: two", "#three, four", ""}))
 	case f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct:
 		f.Set(reflect.MakeSlice(f.Type(), 2, 2))
-		for i := range f.Index(0).NumField() {
-			field := f.Type().Elem().Field(i)
+		fill(t, name, f.Index(0))
+		fill(t, name, f.Index(1))
+	case f.Kind() == reflect.Struct:
+		for i := range f.NumField() {
+			field := f.Type().Field(i)
 			if field.Tag.Get("doc") == "" {
 				t.Errorf("%s.%s has no documentation", name, field.Name)
 			}
-			fill(t, name+"."+field.Name, f.Index(0).Field(i))
-			fill(t, name+"."+field.Name, f.Index(1).Field(i))
+			fill(t, name+"."+field.Name, f.Field(i))
 		}
 	default:
 		t.Fatalf("%s is a %s, which this test does not know", name, f.Kind())
@@ -144,7 +146,10 @@ func TestLoadConfig(t *testing.T) {
 		{"insurer of a machine", "http:\n  machines: [{name: a, role: staff, insurer: \"109500968\"}]\n", "check digit"},
 		{"issuer that is no address", "http:\n  access_issuers: [{issuer: pdp}]\n", "http.access_issuers: issuer"},
 		{"the same issuer twice", "http:\n  presence_issuers: [{issuer: \"https://a\"}, {issuer: \"https://a\"}]\n", "stands there twice"},
-		{"issuer with two sources of keys", "http:\n  access_issuers: [{issuer: \"https://a\", keys: a.json, url: \"https://a/jwks\"}]\n", "both a file and an address"},
+		{"issuer with two sources of keys", "http:\n  access_issuers: [{issuer: \"https://a\", keys: a.json, url: \"https://a/jwks\"}]\n", "both a file for its keys"},
+		{"unknown source of keys", "http:\n  access_issuers: [{issuer: \"https://a\", source: hearsay}]\n", "\"hearsay\" is not one of"},
+		{"no file of events is kept", "http:\n  access_log_keep: 0\n", "http.access_log_keep"},
+		{"nobody may be reached", "http:\n  limits:\n    persons_day: 0\n", "http.limits.persons_day"},
 		{"unknown field of an issuer", "http:\n  access_issuers:\n    - issuer: https://a\n      pin: b\n", "[4:7] unknown field \"pin\""},
 		{"dev issuers for everybody", "http:\n  dev_issuers: true\n  dev_listen: 0.0.0.0:1\n", "give anybody every token"},
 		{"proofs that live long", "http:\n  proof_age: 11m\n", "http.proof_age"},
@@ -154,10 +159,13 @@ func TestLoadConfig(t *testing.T) {
 		{"no time", "http:\n  limits:\n    timeout: 1ms\n", "http.limits.timeout"},
 		{"route without anything", "http:\n  routes: [{name: A}]\n", "who must say"},
 		{"route without a path", "http:\n  routes: [{name: a, path: b}]\n", "path must begin"},
-		{"route of an unknown service", "http:\n  routes: [{name: a, service: b}]\n", "unknown service"},
+		{"route of a service by mail", "http:\n  routes: [{name: a, proxy: {service: eau}}]\n", "is not one of epa, vsdm, app, desk"},
+		{"unknown field of a rule", "http:\n  routes:\n    - name: a\n      proxy:\n        rules:\n          - name: b\n            paht: /c\n", "[7:13] unknown field \"paht\""},
+		{"unknown role", "http:\n  routes: [{name: a, roles: [king]}]\n", "http.routes: a: roles"},
 		{"route with unknown callers", "http:\n  routes: [{name: a, who: [friends]}]\n", "http.routes: a: who"},
 		{"route with unknown presence", "http:\n  routes: [{name: a, presence: maybe}]\n", "http.routes: a: presence"},
-		{"route without upstream", "http:\n  routes: [{name: a}]\n", "http.routes: a: upstream"},
+		{"route with errors of another form", "http:\n  routes: [{name: a, errors: html}]\n", "http.routes: a: errors"},
+		{"route without upstream", "http:\n  routes: [{name: a}]\n", "proxy: upstream"},
 		{"two routes of a name", "http:\n  routes: [{name: a}, {name: a}]\n", "http.routes: a stands there twice"},
 		{"operator's letter", "vsdm:\n  letter: XX\n", "vsdm.letter"},
 		{"key version", "vsdm:\n  key_version: 4\n", "vsdm.key_version"},

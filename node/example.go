@@ -60,8 +60,11 @@ func describe(b *strings.Builder, indent, lead string, element reflect.Type) {
 			}
 			fmt.Fprintf(b, "%s%s%s\n", indent, lead, line)
 		}
-		if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct {
-			describe(b, indent, lead+"  ", f.Type.Elem())
+		switch inner := f.Type; {
+		case inner.Kind() == reflect.Struct:
+			describe(b, indent, lead+"  ", inner)
+		case inner.Kind() == reflect.Slice && inner.Elem().Kind() == reflect.Struct:
+			describe(b, indent, lead+"  ", inner.Elem())
 		}
 	}
 }

@@ -30,7 +30,17 @@ func checkInsurers(list []Insurer) error {
 	var errs error
 	known := map[querschott.IK]bool{}
 	owner := map[string]querschott.IK{}
+	numbers := map[querschott.IK]querschott.IK{}
 	for _, in := range list {
+		for _, ik := range append([]querschott.IK{in.IK}, in.Further...) {
+			if _, err := querschott.ParseIK(string(ik)); err != nil && ik != in.IK {
+				errs = errors.Join(errs, fmt.Errorf("insurer %s: %w", in.IK, err))
+			}
+			if other, taken := numbers[ik]; taken && other != in.IK {
+				errs = errors.Join(errs, fmt.Errorf("the IK %s belongs to %s and to %s", ik, other, in.IK))
+			}
+			numbers[ik] = in.IK
+		}
 		if _, err := querschott.ParseIK(string(in.IK)); err != nil {
 			errs = errors.Join(errs, err)
 		}
