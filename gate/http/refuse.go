@@ -129,6 +129,10 @@ func (v *visit) byZETA(z *zeta.Error) *refusal {
 		code = querschott.CodeUnauthorized
 	case z.Status == http.StatusForbidden:
 		code = querschott.CodeForbidden
+	case z.Status == http.StatusNotFound:
+		code = querschott.CodeNotFound
+	case z.Status == http.StatusMethodNotAllowed:
+		code = querschott.CodeMethod
 	case z.Status == http.StatusTooManyRequests:
 		code = querschott.CodeTooMany
 	case z.Status == http.StatusServiceUnavailable:
