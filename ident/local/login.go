@@ -33,7 +33,7 @@ func (a *Accounts) Login(ctx context.Context, t Attempt) (Login, error) {
 	if err != nil {
 		return Login{}, err
 	}
-	facts := ident.Facts{Subject: c.Name, Token: c.version(), Issuer: Issuer, Network: t.Address.String()}
+	facts := ident.Facts{Subject: c.Name, Token: c.version(), Issuer: Issuer}
 	secret, session := a.cfg.Sessions.Begin(Issuer, c.caller(), facts)
 	if !a.Valid(session) { // the account was disabled or renewed while this went on
 		a.cfg.Sessions.End(secret)

@@ -225,6 +225,7 @@ func (i *Issuer) find(id string, now time.Time) (jose.Key, error) {
 	if !ok {
 		return jose.Key{}, errUnknown
 	}
+	key.ID = id
 	return key, nil
 }
 

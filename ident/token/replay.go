@@ -35,6 +35,8 @@ type proofShard struct {
 	mu      sync.Mutex
 	buckets map[int64]map[proofKey]struct{} // by the end in seconds, divided by bucketSpan
 	count   int
+	dropped int64 // the bucket of the last look for what is over
+	closed  bool  // its memory was handed over
 }
 
 func newProofs(bound int) *proofs {
@@ -56,7 +58,7 @@ func (p *proofs) accept(key proofKey, expires, now int64) verdict {
 			return proofSeen
 		}
 	}
-	if s.count >= p.max {
+	if s.closed || s.count >= p.max {
 		return proofNoRoom
 	}
 	s.remember(key, expires)
@@ -76,6 +78,10 @@ func (s *proofShard) remember(key proofKey, expires int64) {
 
 // drop forgets the buckets in which nothing would be accepted any more.
 func (s *proofShard) drop(now int64) {
+	if now/bucketSpan == s.dropped {
+		return
+	}
+	s.dropped = now / bucketSpan
 	for n, bucket := range s.buckets {
 		if (n+1)*bucketSpan <= now {
 			s.count -= len(bucket)
@@ -95,25 +101,26 @@ func (p *proofs) len() int {
 	return n
 }
 
-// A snapshot is a head of three numbers (version, window in seconds, time of saving) and then, for every proof, the end of
-// its bucket in seconds and its key.
+// A snapshot is a head of four numbers (version, window in seconds, fence, time of saving) and then, for every proof, the end
+// of its bucket in seconds and its key. The fence is handed on: proofs of its time and before are not all in the snapshot.
 const (
 	snapshotVersion = 1
-	snapshotHead    = 3 * 8
+	snapshotHead    = 4 * 8
 	snapshotEntry   = 8 + proofBytes
 )
 
 var errSnapshot = errors.New("not a memory of proofs")
 
-// snapshot writes down everything that is remembered.
-func (p *proofs) snapshot(window, now int64) []byte {
+// snapshot writes down everything that is remembered. From then on nothing is accepted.
+func (p *proofs) snapshot(window, fence, now int64) []byte {
 	b := make([]byte, 0, snapshotHead+p.len()*snapshotEntry)
-	for _, n := range [...]int64{snapshotVersion, window, now} {
+	for _, n := range [...]int64{snapshotVersion, window, fence, now} {
 		b = binary.BigEndian.AppendUint64(b, uint64(n))
 	}
 	for i := range p.shards {
 		s := &p.shards[i]
 		s.mu.Lock()
+		s.closed = true
 		s.drop(now)
 		for n, bucket := range s.buckets {
 			for key := range bucket {
@@ -127,13 +134,14 @@ func (p *proofs) snapshot(window, now int64) []byte {
 }
 
 // restore takes over a snapshot of the same window: with another, proofs might have been forgotten too early.
-func (p *proofs) restore(b []byte, window, now int64) error {
+func (p *proofs) restore(b []byte, window, now int64) (fence int64, err error) {
 	if len(b) < snapshotHead || (len(b)-snapshotHead)%snapshotEntry != 0 ||
 		binary.BigEndian.Uint64(b) != snapshotVersion || binary.BigEndian.Uint64(b[8:]) != uint64(window) {
-		return errSnapshot
+		return 0, errSnapshot
 	}
-	if saved := int64(binary.BigEndian.Uint64(b[16:])); saved > now {
-		return errSnapshot
+	fence = int64(binary.BigEndian.Uint64(b[16:]))
+	if saved := int64(binary.BigEndian.Uint64(b[24:])); saved > now {
+		return 0, errSnapshot
 	}
 	for b = b[snapshotHead:]; len(b) > 0; b = b[snapshotEntry:] {
 		expires, key := int64(binary.BigEndian.Uint64(b)), proofKey(b[8:])
@@ -144,10 +152,10 @@ func (p *proofs) restore(b []byte, window, now int64) error {
 		s.mu.Lock()
 		if s.count >= p.max {
 			s.mu.Unlock()
-			return errSnapshot
+			return 0, errSnapshot
 		}
 		s.remember(key, expires)
 		s.mu.Unlock()
 	}
-	return nil
+	return fence, nil
 }
