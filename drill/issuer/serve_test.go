@@ -186,7 +186,7 @@ func TestFederation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := s.Issuer.PresenceToken(Card{Patient: "X123456780", Insurer: "109500969"})
+	text, err := s.PresenceToken(Card{Patient: "X123456780", Insurer: "109500969"})
 	if err != nil {
 		t.Fatal(err)
 	}
