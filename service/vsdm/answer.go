@@ -101,7 +101,7 @@ func (s *Service) check(r *service.Request, q *question, in *cell.Vault) (*servi
 	if err != nil {
 		return nil, err
 	}
-	a.Facts.Detail = number.detail()
+	a.Facts.Detail = append(a.Facts.Detail, number.detail()...)
 	a.Header.Set("ETag", `"`+etag+`"`)
 	a.Header.Set("VSDM-Pz", number.number.URL())
 	guard(a.Header)
@@ -125,6 +125,13 @@ func (s *Service) facts(r *service.Request, q *question) service.Facts {
 	if r.Presence != nil {
 		f.Reason = "popp:" + hex.EncodeToString(r.Presence.Hash[:])
 	}
+	// A check digit that is wrong is refused only on demand, but it is told: somebody may be making numbers up.
+	if _, err := querschott.ParseIK(string(q.ik)); q.ik != "" && err != nil {
+		f.Detail = append(f.Detail, ledger.Field{Name: "check-digit", Value: "ik"})
+	}
+	if _, err := querschott.ParseKVNR(q.person.Reveal()); q.person != "" && err != nil {
+		f.Detail = append(f.Detail, ledger.Field{Name: "check-digit", Value: "kvnr"})
+	}
 	return f
 }
 
@@ -133,7 +140,7 @@ func (s *Service) fail(r *service.Request, q *question, f *fault, cause error) *
 	row, _ := vsd.Lookup(f.code)
 	a := &service.Answer{Status: row.Status, Header: make(http.Header, 6), Facts: s.facts(r, q)}
 	a.Facts.Cause = ledger.ReasonInvalidInput
-	a.Facts.Detail = []ledger.Field{{Name: "code", Value: strconv.Itoa(int(f.code))}}
+	a.Facts.Detail = append(a.Facts.Detail, ledger.Field{Name: "code", Value: strconv.Itoa(int(f.code))})
 	switch f.code {
 	case vsd.UnknownIK, vsd.UnknownKVNR:
 		a.Facts.Cause = ledger.ReasonNotThere

@@ -3,8 +3,10 @@ package vsdm
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/cell"
+	"github.com/querschott/querschott/cell/celltest"
 	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/seal/pruefziffer"
 	"github.com/querschott/querschott/wire/vsd"
@@ -210,10 +213,8 @@ func TestUnknownPersonsAreAlike(t *testing.T) {
 			t.Errorf("%s: header %v", tc.what, a.Header)
 		}
 	}
-	for name, store := range w.stores {
-		for _, key := range numbersIn(t, store) {
-			t.Errorf("a number was issued in %s: %x", name, key)
-		}
+	if n := len(numbersIn(t, w.issues)); n > 0 {
+		t.Errorf("%d numbers were issued", n)
 	}
 }
 
@@ -271,48 +272,83 @@ func TestFacts(t *testing.T) {
 	}
 }
 
-// A door that shuts while an answer is made is obeyed, wherever the answer has got to.
+// A door that shuts while an answer is made is obeyed, also if it opens again at once.
 func TestDoorShutsMeanwhile(t *testing.T) {
 	w := newWorld(t)
 	w.insure(statutory, anna)
-	var asked int
-	for at := 1; at <= 2; at++ {
-		cfg := w.cfg
-		asked = 0
-		cfg.Vault = func(c querschott.Compartment) (*cell.Vault, error) {
-			v, err := w.vault(c)
-			if asked++; asked == at {
-				w.mu.Lock()
-				delete(w.vaults, c)
-				w.mu.Unlock()
+	for _, tc := range []struct {
+		what      string
+		meanwhile func() // after the vault was given, before the answer is
+		want      querschott.Code
+	}{
+		{"nothing", func() {}, ""},
+		{"shut", func() { w.shut(statutory) }, querschott.CodeDoorHeld},
+		{"shut and opened", func() { w.shut(statutory); w.open(statutory) }, querschott.CodeDoorClosed},
+		{"opened again without shutting", func() { w.open(statutory) }, querschott.CodeDoorClosed},
+	} {
+		w.open(statutory)
+		w.s = w.other(func(c *Config) { c.Vault = w.vault })
+		w.insure(statutory, anna)
+		asked := 0
+		s := w.other(func(c *Config) {
+			c.Vault = func(c querschott.Compartment) (*cell.Vault, error) {
+				v, err := w.vault(c)
+				if asked++; asked == 1 {
+					tc.meanwhile()
+				}
+				return v, err
 			}
-			return v, err
-		}
-		s, err := New(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
+		})
 		a, err := s.Answer(t.Context(), w.request(statutory, anna))
-		if at == 1 && (a != nil || querschott.CodeOf(err) != querschott.CodeDoorHeld) {
-			t.Errorf("shut after %d questions: %v, %v", at, a, err)
+		if tc.want == "" && (err != nil || a.Status != http.StatusOK) || tc.want != "" && (a != nil || querschott.CodeOf(err) != tc.want) {
+			t.Errorf("%s: %v", tc.what, err)
+		}
+	}
+}
+
+// Many callers, writers and orders to the door at the same time: every answer is the record or a refusal, and what is asked
+// after a shutting has returned is refused.
+func TestConcurrency(t *testing.T) {
+	w := newWorld(t)
+	record := *w.insure(statutory, anna)
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	for i := range 4 {
+		group.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				a, err := w.s.Answer(t.Context(), w.request(statutory, anna))
+				if err == nil && a.Status != http.StatusOK || err != nil && querschott.CodeOf(err) != querschott.CodeDoorHeld && querschott.CodeOf(err) != querschott.CodeDoorClosed {
+					t.Errorf("%v", err)
+					return
+				}
+				r := record
+				r.Patient.Name.Text = fmt.Sprintf("Anna %d %d", i, n)
+				if _, err := w.s.Put(compartment(statutory), Insured{Record: &r}); err != nil && querschott.CodeOf(err) == querschott.CodeInternal {
+					t.Errorf("%v", err)
+					return
+				}
+			}
+		})
+	}
+	for range 50 {
+		if a := w.ask(w.request(statutory, anna)); a.Status != http.StatusOK {
+			t.Errorf("open: status %d", a.Status)
+		}
+		w.mu.Lock()
+		delete(w.vaults, compartment(statutory)) // the keys are kept, so that the door can open again
+		w.mu.Unlock()
+		if a, err := w.s.Answer(t.Context(), w.request(statutory, anna)); a != nil || querschott.CodeOf(err) != querschott.CodeDoorHeld {
+			t.Errorf("shut: %v", err)
 		}
 		w.open(statutory)
-		// Shut and open again: another vault, the answer of the old one is not given.
-		if at == 2 && err != nil {
-			t.Errorf("shut after the answer was made: %v", err)
-		}
 	}
-	w.shut(statutory)
-	vault := cell.NewVault(w.stores[statutory], compartment(statutory), w.keys[compartment(statutory)])
-	cfg := w.cfg
-	cfg.Vault = func(querschott.Compartment) (*cell.Vault, error) { return vault, nil }
-	s, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a, err := s.Answer(t.Context(), w.request(statutory, anna)); a != nil || querschott.CodeOf(err) != querschott.CodeDoorClosed {
-		t.Errorf("with forgotten keys: %v, %v", a, err)
-	}
+	close(stop)
+	group.Wait()
 }
 
 // A failure of ours is the standard's internal error. No number leaves that the issue log does not have, and nothing of the
@@ -330,8 +366,10 @@ func TestOwnFailures(t *testing.T) {
 		{"a short secret", func(c *Config) {
 			c.Secret = func(querschott.IK) ([]byte, error) { return make([]byte, 31), nil }
 		}},
-		{"the cell", func(c *Config) {
-			c.Cell = func(querschott.IK) (cell.Store, error) { return nil, errors.New("the key file is away") }
+		{"the issue log", func(c *Config) {
+			issues := celltest.NewMemory()
+			issues.FailNext(celltest.Undone)
+			c.Issues = issues
 		}},
 		{"the keys of numbers", func(c *Config) {
 			c.Numbers = numberKeys(t, 'X', 9)
@@ -374,6 +412,7 @@ func TestNewRefuses(t *testing.T) {
 	for what, spoil := range map[string]func(*Config){
 		"a version":     func(c *Config) { c.Versions = []vsd.Version{"2.0"} },
 		"no vaults":     func(c *Config) { c.Vault = nil },
+		"no issue log":  func(c *Config) { c.Issues = nil },
 		"no numbers":    func(c *Config) { c.Numbers = nil },
 		"one IK twice":  func(c *Config) { c.Tenants = append(c.Tenants, Tenant{Insurer: merged}) },
 		"a false IK":    func(c *Config) { c.Tenants = []Tenant{{Insurer: "103169761"}} },

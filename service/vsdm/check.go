@@ -2,7 +2,6 @@ package vsdm
 
 import (
 	"crypto/subtle"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -48,10 +47,9 @@ func (v Verdict) Critical() bool {
 
 // Shown is a check number as somebody shows it.
 type Shown struct {
-	Number  pruefziffer.Number
-	Person  querschott.KVNR  // whose record is addressed
-	Actor   querschott.Actor // who shows it
-	Insurer querschott.IK    // of the person; it only says in which log to look first. "" if unknown
+	Number pruefziffer.Number
+	Person querschott.KVNR  // whose record is addressed
+	Actor  querschott.Actor // who shows it
 }
 
 // Finding is a verdict with what the log knows.
@@ -61,12 +59,11 @@ type Finding struct {
 	First   time.Time // when it was first shown; zero if it was not
 }
 
-// Check compares a number with the issue logs of all insurers, that of Shown.Insurer first. A person may have changed
-// insurers since the card was read, and all insurers' numbers have the same keys, so only a number that none of them has
-// issued is forged. A good first presentation is durable when it returns.
+// Check compares a number with the issue log. Whose insured the person is plays no part: it may have changed since the card
+// was read. A good first presentation is durable when it returns.
 //
-// No door is asked, and no key of a compartment is needed. An error says that there is no verdict: a log could not be read,
-// or the keys of the numbers are not at hand.
+// No door is asked, and no key of a compartment is needed. An error says that there is no verdict: the log could not be read,
+// its entry is damaged, or the keys of the numbers are not at hand.
 func (s *Service) Check(p Shown) (*Finding, error) {
 	now := s.cfg.Now()
 	_, fault := s.cfg.Numbers.Verify(p.Number, pruefziffer.Claim{Person: p.Person}, now)
@@ -79,7 +76,7 @@ func (s *Service) Check(p Shown) (*Finding, error) {
 		return nil, fmt.Errorf("couldn't check a number: %w", fault)
 	}
 	h := p.Number.Hash()
-	ch, e, err := s.issuer(h, p.Insurer)
+	log, e, err := s.lookUp(h)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +87,7 @@ func (s *Service) Check(p Shown) (*Finding, error) {
 		return &Finding{Verdict: VerdictUnissued}, nil
 	}
 	f := &Finding{Issued: e}
-	person := ch.log.person(p.Person)
+	person := log.person(p.Person)
 	switch {
 	case subtle.ConstantTimeCompare(person[:], e.Person[:]) != 1:
 		f.Verdict = VerdictOtherPerson
@@ -99,68 +96,32 @@ func (s *Service) Check(p Shown) (*Finding, error) {
 	case errors.Is(fault, pruefziffer.ErrTime) || errors.Is(fault, pruefziffer.ErrNoKey):
 		f.Verdict = VerdictExpired // a key outlives all numbers that were issued under it
 	default:
-		return f, ch.show(h, f, now)
+		if err := s.show(log, h, f, now); err != nil {
+			return nil, err
+		}
 	}
 	return f, nil
 }
 
-// issuer finds the log that a number is in; e is nil if none has it.
-func (s *Service) issuer(h hash, first querschott.IK) (ch *chamber, e *Issued, err error) {
-	hint := s.owners[first]
-	if ch := s.chambers[hint]; ch != nil {
-		if e, err = s.lookUp(ch, h); e != nil || err != nil {
-			return ch, e, err
-		}
-	}
-	var missing error
-	for _, c := range s.order {
-		if c == hint {
-			continue
-		}
-		// Another log that cannot be read matters only if no log has the number.
-		switch e, err := s.lookUp(s.chambers[c], h); {
-		case e != nil:
-			return s.chambers[c], e, nil
-		case err != nil && missing == nil:
-			missing = err
-		}
-	}
-	return nil, nil, missing
-}
-
-func (s *Service) lookUp(ch *chamber, h hash) (*Issued, error) {
-	log, err := s.issueLog(ch)
-	if err != nil {
-		return nil, err
-	}
-	e, err := log.get(h)
-	if errors.Is(err, cell.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("couldn't look into the issue log of %s: %w", ch.c, err)
-	}
-	return e, nil
-}
-
 // show judges a good number by whether it was shown before, and keeps that it was.
-func (ch *chamber) show(h hash, f *Finding, now time.Time) error {
-	lock := &ch.shown[binary.BigEndian.Uint32(h[:])%uint32(len(ch.shown))]
+func (s *Service) show(log *sealer, h hash, f *Finding, now time.Time) error {
+	lock := &s.shown[h[0]%uint8(len(s.shown))]
 	lock.Lock()
 	defer lock.Unlock()
-	key := ch.log.shownKey(h)
-	at, _, err := ch.log.open(key)
-	switch {
-	case err == nil:
-		f.Verdict, f.First = VerdictReused, at
-		return nil
-	case !errors.Is(err, cell.ErrNotFound):
+	key := logKey(cell.KindSeen, h)
+	value, err := s.cfg.Issues.Get(key)
+	if err == nil {
+		f.Verdict = VerdictReused
+		_, f.First, _, err = s.unseal(key, value)
 		return err
 	}
+	if !errors.Is(err, cell.ErrNotFound) {
+		return fmt.Errorf("couldn't read the issue log: %w", err)
+	}
 	var b cell.Batch
-	b.Put(key, ch.log.sealed(key, now, nil))
-	if err := ch.log.store.Commit(&b); err != nil {
-		return fmt.Errorf("couldn't keep that a number of %s was shown: %w", ch.c, err)
+	b.Put(key, log.seal(key, now, nil))
+	if err := s.cfg.Issues.Commit(&b); err != nil {
+		return fmt.Errorf("couldn't keep that a check number was shown: %w", err)
 	}
 	f.Verdict, f.First = VerdictIssued, now
 	return nil

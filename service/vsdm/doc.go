@@ -15,17 +15,28 @@
 //   - Nothing that was opened or rendered is kept. When a door shuts, its vault's keys are gone, and what was under way is
 //     refused instead of answered.
 //
-// Keys in the cell, in the space of the service:
+// Keys in an insurer's cell, in the space of the service:
 //
 //	record "master/<IK>"       the person's record at one of the insurer's IKs, sealed in the [cell.Vault]: layout (1), flags (1),
 //	                           [vsd.Record.Encode]. Its version rises by one with every change
-//	index  "number", SHA-256   issue log: the number's hash, by [time issued, sealed entry]
-//	seen   "number", SHA-256   a number's first presentation, by [time, sealed entry]
+//
+// # The issue log
+//
+// It is a store of the platform and not of an insurer, like the ledger: one for all, so that the answers for all insurers
+// share its syncs. With one log in each of 80 cells a thousand answers a second are nearly as many syncs. Whoever shows a
+// number elsewhere need not say which insurer it came from either.
+//
+//	index  "number", SHA-256   a number that was issued
+//	seen   "number", SHA-256   its first presentation
 //
 // The hash is that of the number's 47 octets. They contain 96 random bits and a sealed text, so who reads the store cannot
-// tell whose number it is, and who has the number finds its entry. Entries of the log are sealed under a secret of the
-// platform and not under the compartment's keys: a number can be checked while the door that it came through is shut, so
-// closing this service for an insurer does not keep the insured out of their records. The person is a pseudonym in it.
+// tell whose number it is, and who has the number finds its entry at once. A value is the time (8) and the IK (4) in the
+// clear and the rest sealed under a secret of that insurer; all of it is bound to the key. The person is a pseudonym in it.
+// It is not sealed under the compartment's keys: a number can be checked while the door that it came through is shut, so
+// closing this service for an insurer does not keep the insured out of their records.
+//
+// Who writes the store can remove entries, which makes good numbers look forged, or damage them, which leaves no verdict; he
+// cannot make one.
 //
 // # Versions of records
 //

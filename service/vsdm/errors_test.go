@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -211,6 +212,7 @@ func (w *world) provoke(code vsd.Code, format vsd.Format) *service.Answer {
 		s = w.other(func(c *Config) { c.StrictCheckDigits = true })
 	case vsd.InternalError:
 		s = w.other(func(c *Config) { c.Secret = func(querschott.IK) ([]byte, error) { return nil, nil } })
+	default:
 	}
 	a, err := s.Answer(w.t.Context(), r)
 	if err != nil {
@@ -345,9 +347,25 @@ func TestCheckDigits(t *testing.T) {
 	const wrong = "A123456789" // of a published example
 	r := w.request(statutory, anna)
 	r.Presence.Patient = wrong
-	if got := w.code(w.ask(r)); got != vsd.UnknownKVNR {
-		t.Errorf("lenient: %d", got)
+	told := func(a *service.Answer) (list []string) {
+		for _, f := range a.Facts.Detail {
+			if f.Name == "check-digit" {
+				list = append(list, f.Value)
+			}
+		}
+		return list
 	}
+	if a := w.ask(r); w.code(a) != vsd.UnknownKVNR || !slices.Equal(told(a), []string{"kvnr"}) {
+		t.Errorf("lenient: %d, %v", w.code(a), told(a))
+	}
+	r.Presence.Insurer, r.Compartment.Insurer = "103456789", ""
+	if a := w.ask(r); w.code(a) != vsd.UnknownIK || !slices.Equal(told(a), []string{"ik", "kvnr"}) {
+		t.Errorf("lenient, both wrong: %d, %v", w.code(a), told(a))
+	}
+	if a := w.ask(w.request(statutory, anna)); told(a) != nil {
+		t.Errorf("right digits: %v", told(a))
+	}
+	r.Presence.Insurer, r.Compartment.Insurer = string(statutory), statutory
 	strict := w.other(func(c *Config) { c.StrictCheckDigits = true })
 	a, err := strict.Answer(t.Context(), r)
 	if err != nil || w.code(a) != vsd.InvalidKVNR {

@@ -1,6 +1,7 @@
 package vsdm
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -8,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/querschott/querschott"
@@ -39,26 +41,21 @@ const (
 	maxRequest  = 64 // octets of a request's id
 )
 
-// issueLog is the issue log of one compartment.
-type issueLog struct {
-	c     querschott.Compartment
-	space cell.Space
-	store cell.Store
-	box   *seal.Box
-	key   []byte // of pseudonyms
+// sealer seals what one insurer's part of the log says.
+type sealer struct {
+	insurer querschott.IK
+	box     *seal.Box
+	key     []byte // of pseudonyms
 }
 
-// newIssueLog derives the log's keys from its secret.
-func newIssueLog(c querschott.Compartment, store cell.Store, secret []byte) (*issueLog, error) {
+// newSealer derives an insurer's keys from its secret.
+func newSealer(insurer querschott.IK, secret []byte) (*sealer, error) {
 	if len(secret) != secretSize {
-		return nil, fmt.Errorf("the secret of the issue log of %s has %d bytes, it should have %d", c, len(secret), secretSize)
+		return nil, fmt.Errorf("the secret of the issue log of %s has %d bytes, it should have %d", insurer, len(secret), secretSize)
 	}
 	boxKey := derive(secret, "querschott vsdm issue log v1: box")
 	defer clear(boxKey)
-	return &issueLog{
-		c: c, space: cell.ServiceSpace(c.Service), store: store, box: seal.NewBox(boxKey),
-		key: derive(secret, "querschott vsdm issue log v1: persons"),
-	}, nil
+	return &sealer{insurer, seal.NewBox(boxKey), derive(secret, "querschott vsdm issue log v1: persons")}, nil
 }
 
 func derive(secret []byte, label string) []byte {
@@ -67,78 +64,89 @@ func derive(secret []byte, label string) []byte {
 	return mac.Sum(nil)
 }
 
-func (l *issueLog) person(k querschott.KVNR) (id [16]byte) {
+func (l *sealer) person(k querschott.KVNR) (id [16]byte) {
 	mac := hmac.New(sha256.New, l.key)
 	mac.Write([]byte(k.Reveal()))
 	copy(id[:], mac.Sum(nil))
 	return id
 }
 
+// partNumber is the first part of all keys of the log.
 var partNumber = []byte("number")
 
-func (l *issueLog) issuedKey(h hash) []byte {
-	return cell.Key(l.space, cell.KindIndex, partNumber, h[:])
+func logKey(k cell.Kind, h hash) []byte {
+	return cell.Key(cell.ServiceSpace(querschott.VSDM), k, partNumber, h[:])
 }
 
-func (l *issueLog) shownKey(h hash) []byte { return cell.Key(l.space, cell.KindSeen, partNumber, h[:]) }
+// clearSize is the part of a value in the clear: the time (microseconds), by which old entries are found, and the IK, which
+// says whose secret opens the rest.
+const clearSize = 8 + 4
 
-// sealed makes the value of a key: a time in the clear, by which old entries are found, and the rest. Both are bound to the
-// key, so an entry cannot be moved to another number.
-func (l *issueLog) sealed(key []byte, at time.Time, plain []byte) []byte {
-	b := make([]byte, 8, 8+len(plain)+seal.BoxOverhead)
+// seal makes the value of a key. All of it is bound to the key, so an entry cannot be moved to another number.
+func (l *sealer) seal(key []byte, at time.Time, plain []byte) []byte {
+	b := make([]byte, clearSize, clearSize+len(plain)+seal.BoxOverhead)
 	binary.BigEndian.PutUint64(b, uint64(at.UnixMicro())) //nolint:gosec // after 1970
-	return l.box.Seal(b, l.aad(key, b[:8]), plain)
+	binary.BigEndian.PutUint32(b[8:], l.insurer.Number())
+	return l.box.Seal(b, logAAD(key, b), plain)
 }
 
-func (l *issueLog) aad(key, at []byte) []byte {
+func logAAD(key, open []byte) []byte {
 	const label = "querschott vsdm issue log v1\x00"
-	b := make([]byte, 0, len(label)+len(l.c.Insurer)+len(key)+len(at))
-	return append(append(append(append(b, label...), l.c.Insurer...), key...), at...)
+	return slices.Concat([]byte(label), key, open[:clearSize])
 }
 
-// open returns what sealed made, or cell.ErrNotFound.
-func (l *issueLog) open(key []byte) (at time.Time, plain []byte, err error) {
-	b, err := l.store.Get(key)
-	if err != nil {
-		return at, nil, err
+var errLogDamaged = fmt.Errorf("an entry of the issue log: %w", seal.ErrDamaged)
+
+// unseal is the inverse of seal. It finds whose entry it is.
+func (s *Service) unseal(key, value []byte) (l *sealer, at time.Time, plain []byte, err error) {
+	if len(value) < clearSize {
+		return nil, at, nil, errLogDamaged
 	}
-	if len(b) < 8 {
-		return at, nil, l.damaged()
+	insurer := querschott.IKFromNumber(binary.BigEndian.Uint32(value[8:]))
+	ch := s.chambers[querschott.Compartment{Insurer: insurer, Service: querschott.VSDM}]
+	if ch == nil {
+		return nil, at, nil, errLogInsurer
 	}
-	if plain, err = l.box.Open(nil, l.aad(key, b[:8]), b[8:]); err != nil {
-		return at, nil, l.damaged()
+	if l, err = s.sealer(ch); err != nil {
+		return nil, at, nil, err
 	}
-	return time.UnixMicro(int64(binary.BigEndian.Uint64(b))).UTC(), plain, nil //nolint:gosec // authentic, from sealed
+	if plain, err = l.box.Open(nil, logAAD(key, value), value[clearSize:]); err != nil {
+		return nil, at, nil, errLogDamaged
+	}
+	return l, time.UnixMicro(int64(binary.BigEndian.Uint64(value))).UTC(), plain, nil //nolint:gosec // authentic, from seal
 }
 
-func (l *issueLog) damaged() error {
-	return fmt.Errorf("an entry in the issue log of %s: %w", l.c, seal.ErrDamaged)
-}
+// errLogInsurer says that an entry was made for an insurer that is not here any more, or is damaged.
+var errLogInsurer = errors.New("an entry of the issue log is of an insurer that is not on this platform")
 
 // put adds an entry to a batch.
-func (l *issueLog) put(b *cell.Batch, h hash, e *Issued) {
-	key := l.issuedKey(h)
+func (l *sealer) put(b *cell.Batch, h hash, e *Issued) {
+	key := logKey(cell.KindIndex, h)
 	plain := make([]byte, 0, 3+len(e.Person)+len(e.Presence)+4+len(e.Actor)+len(e.Request))
 	plain = append(plain, entryLayout, e.Operator, e.Key)
 	plain = append(append(plain, e.Person[:]...), e.Presence[:]...)
 	plain = appendText(appendText(plain, string(e.Actor)), e.Request)
-	b.Put(key, l.sealed(key, e.At, plain))
+	b.Put(key, l.seal(key, e.At, plain))
 }
 
-func appendText(b []byte, s string) []byte {
-	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...) //nolint:gosec // bounded by who calls
-}
-
-// get returns the entry of a number, or cell.ErrNotFound.
-func (l *issueLog) get(h hash) (*Issued, error) {
-	at, b, err := l.open(l.issuedKey(h))
-	if err != nil {
-		return nil, err
+// lookUp returns the entry of a number and whose it is, nil if there is none.
+func (s *Service) lookUp(h hash) (*sealer, *Issued, error) {
+	key := logKey(cell.KindIndex, h)
+	value, err := s.cfg.Issues.Get(key)
+	if errors.Is(err, cell.ErrNotFound) {
+		return nil, nil, nil
 	}
-	e := &Issued{Insurer: l.c.Insurer, At: at}
+	if err != nil {
+		return nil, nil, fmt.Errorf("couldn't read the issue log: %w", err)
+	}
+	l, at, b, err := s.unseal(key, value)
+	if err != nil {
+		return nil, nil, err
+	}
+	e := &Issued{Insurer: l.insurer, At: at}
 	fixed := 3 + len(e.Person) + len(e.Presence)
 	if len(b) < fixed || b[0] != entryLayout {
-		return nil, l.damaged()
+		return nil, nil, errLogDamaged
 	}
 	e.Operator, e.Key = b[1], b[2]
 	copy(e.Person[:], b[3:])
@@ -146,10 +154,14 @@ func (l *issueLog) get(h hash) (*Issued, error) {
 	actor, rest, ok := cutText(b[fixed:])
 	request, rest, ok2 := cutText(rest)
 	if !ok || !ok2 || len(rest) > 0 {
-		return nil, l.damaged()
+		return nil, nil, errLogDamaged
 	}
 	e.Actor, e.Request = querschott.Actor(actor), request
-	return e, nil
+	return l, e, nil
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...) //nolint:gosec // bounded by who calls
 }
 
 func cutText(b []byte) (text string, rest []byte, ok bool) {
@@ -185,7 +197,7 @@ func (s *Service) issue(q *question, r *service.Request, e *Insured, now time.Ti
 	if err != nil {
 		return nil, fmt.Errorf("couldn't issue a check number: %w", err)
 	}
-	log, err := s.issueLog(q.chamber)
+	log, err := s.sealer(q.chamber)
 	if err != nil {
 		return nil, err
 	}
@@ -194,13 +206,13 @@ func (s *Service) issue(q *question, r *service.Request, e *Insured, now time.Ti
 		return nil, fmt.Errorf("couldn't issue a check number: %w", err)
 	}
 	g := &given{number: n, hash: n.Hash(), entry: Issued{
-		Insurer: log.c.Insurer, Person: log.person(q.person), Actor: r.Caller.Actor, At: now,
+		Insurer: log.insurer, Person: log.person(q.person), Actor: r.Caller.Actor, At: now,
 		Operator: n.Operator(), Key: keyVersion(n), Presence: r.Presence.Hash, Request: r.ID[:min(len(r.ID), maxRequest)],
 	}}
 	var b cell.Batch
 	log.put(&b, g.hash, &g.entry)
-	if err := log.store.Commit(&b); err != nil {
-		return nil, fmt.Errorf("couldn't log a check number in %s: %w", log.c, err)
+	if err := s.cfg.Issues.Commit(&b); err != nil {
+		return nil, fmt.Errorf("couldn't log a check number: %w", err)
 	}
 	return g, nil
 }
@@ -228,7 +240,7 @@ func (s *Service) Adopt(c querschott.Compartment, list []Adopted) error {
 	if ch == nil {
 		return errNoTenant(c)
 	}
-	log, err := s.issueLog(ch)
+	log, err := s.sealer(ch)
 	if err != nil {
 		return err
 	}
@@ -241,7 +253,7 @@ func (s *Service) Adopt(c querschott.Compartment, list []Adopted) error {
 		a.Issued.Person, a.Issued.Operator = log.person(a.Person), a.Number.Operator()
 		log.put(&b, a.Number.Hash(), &a.Issued)
 	}
-	return log.store.Commit(&b)
+	return s.cfg.Issues.Commit(&b)
 }
 
 var errAdopted = errors.New("it is no check number, or has no time, or its actor or request is too long")
@@ -256,40 +268,33 @@ const pruneBatch = 1000
 // Prune removes the entries of numbers that were issued, or first shown, before a time, and returns how many numbers that
 // were. A number that is shown afterwards counts as forged, so the time must lie before everything that is still to be
 // checked: for the record service half an hour, for a practice's billing at least two quarters.
-func (s *Service) Prune(c querschott.Compartment, before time.Time) (int, error) {
-	ch := s.chambers[c]
-	if ch == nil {
-		return 0, errNoTenant(c)
-	}
-	l, err := s.issueLog(ch)
-	if err != nil {
+func (s *Service) Prune(ctx context.Context, before time.Time) (int, error) {
+	if _, err := s.prune(ctx, cell.KindSeen, before); err != nil {
 		return 0, err
 	}
-	if _, err := l.prune(cell.Key(l.space, cell.KindSeen, partNumber), before); err != nil {
-		return 0, err
-	}
-	return l.prune(cell.Key(l.space, cell.KindIndex, partNumber), before)
+	return s.prune(ctx, cell.KindIndex, before)
 }
 
-func (l *issueLog) prune(prefix []byte, before time.Time) (n int, err error) {
+func (s *Service) prune(ctx context.Context, kind cell.Kind, before time.Time) (n int, err error) {
 	var b cell.Batch
-	err = l.store.Scan(prefix, cell.PrefixEnd(prefix), func(k, v []byte) error {
-		if len(v) < 8 || binary.BigEndian.Uint64(v) >= uint64(before.UnixMicro()) { //nolint:gosec // after 1970
+	prefix := cell.Key(cell.ServiceSpace(querschott.VSDM), kind, partNumber)
+	err = s.cfg.Issues.Scan(prefix, cell.PrefixEnd(prefix), func(k, v []byte) error {
+		if len(v) < clearSize || binary.BigEndian.Uint64(v) >= uint64(before.UnixMicro()) { //nolint:gosec // after 1970
 			return nil // a damaged entry is left to who looks for it
 		}
 		b.Delete(k)
 		if n++; b.Len() < pruneBatch {
 			return nil
 		}
-		err := l.store.Commit(&b)
+		err := errors.Join(ctx.Err(), s.cfg.Issues.Commit(&b))
 		b.Reset()
 		return err
 	})
 	if err == nil {
-		err = l.store.Commit(&b)
+		err = s.cfg.Issues.Commit(&b)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("couldn't prune the issue log of %s: %w", l.c, err)
+		return 0, fmt.Errorf("couldn't prune the issue log: %w", err)
 	}
 	return n, nil
 }

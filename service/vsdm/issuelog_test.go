@@ -48,7 +48,7 @@ func TestCheckNumbers(t *testing.T) {
 	w.insure(statutory, anna)
 	w.insure(private, both)
 	issued := w.number(w.ask(w.request(statutory, anna)))
-	good := Shown{Number: issued, Person: anna, Actor: doctor, Insurer: statutory}
+	good := Shown{Number: issued, Person: anna, Actor: doctor}
 	forge := func(keys *pruefziffer.Keys, person querschott.KVNR) pruefziffer.Number {
 		n, err := keys.Issue(pruefziffer.Card{Person: person}, w.clock())
 		if err != nil {
@@ -76,21 +76,18 @@ func TestCheckNumbers(t *testing.T) {
 		want           Verdict
 		good, critical bool
 	}{
-		{"forged with our key", Shown{forge(w.numbers, anna), anna, doctor, statutory}, VerdictUnissued, false, true},
-		{"forged with our key, of nobody", Shown{forge(w.numbers, missing), missing, doctor, ""}, VerdictUnissued, false, true},
-		{"of another actor", Shown{issued, anna, thief, statutory}, VerdictOtherActor, false, true},
-		{"of another person", Shown{issued, both, doctor, statutory}, VerdictOtherPerson, false, true},
-		{"of another operator", Shown{forge(numberKeys(t, 'Y', 3), anna), anna, doctor, statutory}, VerdictForeignOperator, false, false},
-		{"made up", Shown{forge(numberKeys(t, 'X', 3), anna), anna, doctor, statutory}, VerdictUnreadable, false, false},
-		{"changed", Shown{altered, anna, doctor, statutory}, VerdictUnreadable, false, false},
-		{"of version 1, which we do not take", Shown{version1, anna, doctor, statutory}, VerdictUnreadable, false, false},
-		{"nothing", Shown{pruefziffer.Number{}, anna, doctor, statutory}, VerdictMalformed, false, false},
+		{"forged with our key", Shown{forge(w.numbers, anna), anna, doctor}, VerdictUnissued, false, true},
+		{"forged with our key, of nobody", Shown{forge(w.numbers, missing), missing, doctor}, VerdictUnissued, false, true},
+		{"of another actor", Shown{issued, anna, thief}, VerdictOtherActor, false, true},
+		{"of another person", Shown{issued, both, doctor}, VerdictOtherPerson, false, true},
+		{"of another operator", Shown{forge(numberKeys(t, 'Y', 3), anna), anna, doctor}, VerdictForeignOperator, false, false},
+		{"made up", Shown{forge(numberKeys(t, 'X', 3), anna), anna, doctor}, VerdictUnreadable, false, false},
+		{"changed", Shown{altered, anna, doctor}, VerdictUnreadable, false, false},
+		{"of version 1, which we do not take", Shown{version1, anna, doctor}, VerdictUnreadable, false, false},
+		{"nothing", Shown{pruefziffer.Number{}, anna, doctor}, VerdictMalformed, false, false},
 		{"good", good, VerdictIssued, true, false},
 		{"good, again", good, VerdictReused, true, false},
-		{"good, without saying whose", Shown{issued, anna, doctor, ""}, VerdictReused, true, false},
-		{"good, of somebody who has changed insurers", Shown{issued, anna, doctor, private}, VerdictReused, true, false},
-		{"good, of an IK that is nobody's", Shown{issued, anna, doctor, nobody}, VerdictReused, true, false},
-		{"of another actor, afterwards", Shown{issued, anna, thief, statutory}, VerdictOtherActor, false, true},
+		{"of another actor, afterwards", Shown{issued, anna, thief}, VerdictOtherActor, false, true},
 	} {
 		f := w.check(tc.shown)
 		if f.Verdict != tc.want || f.Verdict.Good() != tc.good || f.Verdict.Critical() != tc.critical {
@@ -109,7 +106,7 @@ func TestCheckNumbers(t *testing.T) {
 	if f := w.check(good); f.Verdict != VerdictExpired {
 		t.Errorf("a second later: %s", f.Verdict)
 	}
-	if f := w.check(Shown{issued, anna, thief, statutory}); f.Verdict != VerdictOtherActor {
+	if f := w.check(Shown{issued, anna, thief}); f.Verdict != VerdictOtherActor {
 		t.Errorf("of another actor, expired: %s", f.Verdict)
 	}
 }
@@ -118,7 +115,7 @@ func TestCheckNumbers(t *testing.T) {
 func TestCheckAfterRotationAndClosing(t *testing.T) {
 	w := newWorld(t)
 	w.insure(statutory, anna)
-	p := Shown{Number: w.number(w.ask(w.request(statutory, anna))), Person: anna, Actor: doctor, Insurer: statutory}
+	p := Shown{Number: w.number(w.ask(w.request(statutory, anna))), Person: anna, Actor: doctor}
 	w.shut(statutory)
 	w.later(time.Minute)
 	if err := w.numbers.Add(3, bytes.Repeat([]byte{9}, 32), 0, w.clock()); err != nil {
@@ -147,7 +144,7 @@ func TestIssueLogSurvivesCrashes(t *testing.T) {
 			var left []pruefziffer.Number
 			for i := range 20 {
 				if i%3 == 1 {
-					w.stores[statutory].FailNext(failure)
+					w.issues.FailNext(failure)
 				}
 				a := w.ask(w.request(statutory, anna))
 				if a.Status == http.StatusOK {
@@ -163,13 +160,13 @@ func TestIssueLogSurvivesCrashes(t *testing.T) {
 			}
 			w.restart()
 			for i, n := range left {
-				if f := w.check(Shown{n, anna, doctor, ""}); f.Verdict != VerdictIssued {
+				if f := w.check(Shown{n, anna, doctor}); f.Verdict != VerdictIssued {
 					t.Errorf("number %d: %s", i, f.Verdict)
 				}
 			}
 			w.restart()
 			for i, n := range left {
-				if f := w.check(Shown{n, anna, doctor, ""}); f.Verdict != VerdictReused {
+				if f := w.check(Shown{n, anna, doctor}); f.Verdict != VerdictReused {
 					t.Errorf("number %d, after its first presentation and another crash: %s", i, f.Verdict)
 				}
 			}
@@ -181,8 +178,8 @@ func TestIssueLogSurvivesCrashes(t *testing.T) {
 func TestFirstPresentationIsDurable(t *testing.T) {
 	w := newWorld(t)
 	w.insure(statutory, anna)
-	p := Shown{w.number(w.ask(w.request(statutory, anna))), anna, doctor, statutory}
-	w.stores[statutory].FailNext(celltest.Undone)
+	p := Shown{w.number(w.ask(w.request(statutory, anna))), anna, doctor}
+	w.issues.FailNext(celltest.Undone)
 	if f, err := w.s.Check(p); err == nil {
 		t.Fatalf("%v", f)
 	}
@@ -195,7 +192,7 @@ func TestFirstPresentationIsDurable(t *testing.T) {
 func TestConcurrentPresentations(t *testing.T) {
 	w := newWorld(t)
 	w.insure(statutory, anna)
-	p := Shown{w.number(w.ask(w.request(statutory, anna))), anna, doctor, statutory}
+	p := Shown{w.number(w.ask(w.request(statutory, anna))), anna, doctor}
 	verdicts := make(chan Verdict, 16)
 	var group sync.WaitGroup
 	for range cap(verdicts) {
@@ -225,7 +222,7 @@ func TestIssueLogCannotBeForged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := w.stores[statutory]
+	store := w.issues
 	from := numbersIn(t, store)[0]
 	value, err := store.Get(from)
 	if err != nil {
@@ -240,27 +237,26 @@ func TestIssueLogCannotBeForged(t *testing.T) {
 		}
 	}
 	h := forged.Hash()
-	moved := cell.Key(cell.ServiceSpace(querschott.VSDM), cell.KindIndex, partNumber, h[:])
-	write(moved, value)
-	if f, err := w.s.Check(Shown{forged, anna, doctor, statutory}); !errors.Is(err, seal.ErrDamaged) {
+	write(logKey(cell.KindIndex, h), value)
+	if f, err := w.s.Check(Shown{forged, anna, doctor}); !errors.Is(err, seal.ErrDamaged) {
 		t.Errorf("with a moved entry: %v, %v", f, err)
 	}
 	for i := range value {
 		changed := bytes.Clone(value)
 		changed[i] ^= 1
 		write(from, changed)
-		if f, err := w.s.Check(Shown{genuine, anna, doctor, statutory}); !errors.Is(err, seal.ErrDamaged) {
+		if f, err := w.s.Check(Shown{genuine, anna, doctor}); !errors.Is(err, seal.ErrDamaged) && !errors.Is(err, errLogInsurer) {
 			t.Fatalf("octet %d changed: %v, %v", i, f, err)
 		}
 	}
 	for _, n := range []int{0, 7, 8, len(value) - 1} {
 		write(from, value[:n])
-		if f, err := w.s.Check(Shown{genuine, anna, doctor, statutory}); !errors.Is(err, seal.ErrDamaged) {
+		if f, err := w.s.Check(Shown{genuine, anna, doctor}); !errors.Is(err, seal.ErrDamaged) {
 			t.Errorf("%d octets: %v, %v", n, f, err)
 		}
 	}
 	write(from, value)
-	if f := w.check(Shown{genuine, anna, doctor, statutory}); f.Verdict != VerdictIssued {
+	if f := w.check(Shown{genuine, anna, doctor}); f.Verdict != VerdictIssued {
 		t.Errorf("mended: %s", f.Verdict)
 	}
 }
@@ -270,55 +266,83 @@ func TestIssueLogIsSealed(t *testing.T) {
 	w := newWorld(t)
 	w.insure(statutory, anna)
 	n := w.number(w.ask(w.request(statutory, anna)))
-	w.check(Shown{n, anna, doctor, statutory})
+	w.check(Shown{n, anna, doctor})
 	raw, err := base64.StdEncoding.DecodeString(n.Standard())
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys := 0
-	err = w.stores[statutory].Scan(nil, nil, func(k, v []byte) error {
-		keys++
-		for what, secret := range map[string][]byte{"person": []byte(anna.Reveal()), "actor": []byte(doctor), "number": raw, "text": []byte(n.URL())} {
-			if bytes.Contains(k, secret) || bytes.Contains(v, secret) {
-				t.Errorf("the store has the %s in clear", what)
+	for _, store := range []cell.Store{w.issues, w.stores[statutory]} {
+		err = store.Scan(nil, nil, func(k, v []byte) error {
+			keys++
+			for what, secret := range map[string][]byte{"person": []byte(anna.Reveal()), "actor": []byte(doctor), "number": raw, "text": []byte(n.URL())} {
+				if bytes.Contains(k, secret) || bytes.Contains(v, secret) {
+					t.Errorf("the store has the %s in clear", what)
+				}
 			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
-	if keys != 4 { // data key, record, issued, shown
+	if keys != 4 { // data key, record; issued, shown
 		t.Errorf("%d keys", keys)
 	}
 }
 
-// A log that cannot be read leaves no verdict, unless another log has the number.
-func TestCheckWithABrokenLog(t *testing.T) {
+// broken is a store that cannot be read.
+type broken struct{ *celltest.Memory }
+
+var errBroken = errors.New("the disk is gone")
+
+func (broken) Get([]byte) ([]byte, error) { return nil, errBroken }
+
+// Without a log, or without the insurer's secret, there is no verdict; of an insurer that has left, neither.
+func TestCheckWithoutLog(t *testing.T) {
 	w := newWorld(t)
-	w.insure(private, anna)
 	w.insure(statutory, anna)
-	broken := errors.New("the disk is gone")
-	forged, err := w.numbers.Issue(pruefziffer.Card{Person: anna}, w.clock())
-	if err != nil {
-		t.Fatal(err)
+	p := Shown{w.number(w.ask(w.request(statutory, anna))), anna, doctor}
+	for what, tc := range map[string]struct {
+		spoil func(*Config)
+		want  error
+	}{
+		"no log":    {func(c *Config) { c.Issues = broken{w.issues} }, errBroken},
+		"no secret": {func(c *Config) { c.Secret = func(querschott.IK) ([]byte, error) { return nil, errBroken } }, errBroken},
+		"another secret": {
+			func(c *Config) { c.Secret = func(querschott.IK) ([]byte, error) { return make([]byte, 32), nil } }, seal.ErrDamaged,
+		},
+		"no insurer": {func(c *Config) { c.Tenants = []Tenant{{Insurer: private}} }, errLogInsurer},
+	} {
+		if f, err := w.other(tc.spoil).Check(p); !errors.Is(err, tc.want) || f != nil {
+			t.Errorf("%s: %v, %v", what, f, err)
+		}
 	}
-	n := w.number(w.ask(w.request(private, anna)))
-	s := w.other(func(c *Config) {
-		c.Cell = func(ik querschott.IK) (cell.Store, error) {
+	if f := w.check(p); f.Verdict != VerdictIssued {
+		t.Errorf("with all of them: %s", f.Verdict)
+	}
+}
+
+// Each insurer's entries are sealed under its own secret.
+func TestInsurersOfTheLogAreSeparate(t *testing.T) {
+	w := newWorld(t)
+	w.insure(statutory, anna)
+	w.insure(private, anna)
+	one, two := w.number(w.ask(w.request(statutory, anna))), w.number(w.ask(w.request(private, anna)))
+	a, b := w.check(Shown{one, anna, doctor}), w.check(Shown{two, anna, doctor})
+	if a.Issued.Insurer != statutory || b.Issued.Insurer != private || a.Issued.Person == b.Issued.Person {
+		t.Errorf("%+v, %+v", a.Issued, b.Issued)
+	}
+	without := w.other(func(c *Config) {
+		c.Secret = func(ik querschott.IK) ([]byte, error) {
 			if ik == statutory {
-				return nil, broken
+				return nil, errBroken
 			}
-			return w.cell(ik)
+			return w.cfg.Secret(ik)
 		}
 	})
-	for _, hint := range []querschott.IK{"", private} {
-		if f, err := s.Check(Shown{n, anna, doctor, hint}); err != nil || !f.Verdict.Good() {
-			t.Errorf("in a log that can be read: %v, %v", f, err)
-		}
-		if f, err := s.Check(Shown{forged, anna, doctor, hint}); !errors.Is(err, broken) {
-			t.Errorf("in no log that can be read: %v, %v", f, err)
-		}
+	if f, err := without.Check(Shown{two, anna, doctor}); err != nil || f.Verdict != VerdictReused {
+		t.Errorf("without another insurer's secret: %v, %v", f, err)
 	}
 }
 
@@ -328,14 +352,14 @@ func TestAdopt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f := w.check(Shown{n, anna, doctor, statutory}); f.Verdict != VerdictUnissued {
+	if f := w.check(Shown{n, anna, doctor}); f.Verdict != VerdictUnissued {
 		t.Errorf("before: %s", f.Verdict)
 	}
 	old := Adopted{Number: n, Person: anna, Issued: Issued{Actor: doctor, At: w.clock(), Request: "terminal 7", Key: 2}}
 	if err := w.s.Adopt(compartment(statutory), []Adopted{old}); err != nil {
 		t.Fatal(err)
 	}
-	if f := w.check(Shown{n, anna, doctor, statutory}); f.Verdict != VerdictIssued || f.Issued.Operator != 'X' {
+	if f := w.check(Shown{n, anna, doctor}); f.Verdict != VerdictIssued || f.Issued.Operator != 'X' {
 		t.Errorf("after: %+v", f)
 	}
 	if err := w.s.Adopt(compartment(nobody), nil); !errors.Is(err, cell.ErrNotFound) {
@@ -359,10 +383,10 @@ func TestPrune(t *testing.T) {
 	for range 5 {
 		n := w.number(w.ask(w.request(statutory, anna)))
 		numbers = append(numbers, n)
-		w.check(Shown{n, anna, doctor, statutory})
+		w.check(Shown{n, anna, doctor})
 		w.later(time.Second)
 	}
-	removed, err := w.s.Prune(compartment(statutory), spring.Add(3*time.Second))
+	removed, err := w.s.Prune(t.Context(), spring.Add(3*time.Second))
 	if err != nil || removed != 3 {
 		t.Fatalf("%d, %v", removed, err)
 	}
@@ -371,14 +395,14 @@ func TestPrune(t *testing.T) {
 		if i < 3 {
 			want = VerdictUnissued
 		}
-		if f := w.check(Shown{n, anna, doctor, statutory}); f.Verdict != want {
+		if f := w.check(Shown{n, anna, doctor}); f.Verdict != want {
 			t.Errorf("number %d: %s", i, f.Verdict)
 		}
 	}
-	if keys := w.stores[statutory].Len(); keys != 2+2*2 {
+	if keys := w.issues.Len(); keys != 2*2 {
 		t.Errorf("%d keys are left", keys)
 	}
-	if removed, err := w.s.Prune(compartment(statutory), w.clock().AddDate(1, 0, 0)); err != nil || removed != 2 {
+	if removed, err := w.s.Prune(t.Context(), w.clock().AddDate(1, 0, 0)); err != nil || removed != 2 {
 		t.Errorf("%d, %v", removed, err)
 	}
 	if a := w.ask(w.request(statutory, anna)); a.Status != http.StatusOK {

@@ -1,6 +1,7 @@
 package vsdm
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/wire/vsd"
 )
 
@@ -249,6 +251,34 @@ func FuzzHeaders(f *testing.F) {
 		}
 		if i, err := negotiate(accept, mediaTypes); err != nil && (i != -1 || !errors.Is(err, errHeader)) || i >= len(mediaTypes) {
 			t.Errorf("negotiate: %d, %v", i, err)
+		}
+	})
+}
+
+// FuzzIdentity: whatever the gate says of caller and person is answered by a rule, and comes back only shortened.
+func FuzzIdentity(f *testing.F) {
+	f.Add("GET", "1-2001", "1.2.276.0.76.4.50", "A123456780", "103169760")
+	f.Add("PUT", "", "1.2..", "X", "12345678\x00")
+	w := newWorld(f)
+	w.insure(statutory, anna)
+	f.Fuzz(func(t *testing.T, method, actor, profession, patient, insurer string) {
+		r := w.request(statutory, anna)
+		r.Method = method
+		r.Caller.Actor, r.Presence.Actor = querschott.Actor(actor), querschott.Actor(actor)
+		r.Caller.Profession = profession
+		r.Presence.Patient, r.Presence.Insurer = patient, insurer
+		a, err := w.s.Answer(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Status == http.StatusOK && (method != http.MethodGet || patient != anna.Reveal() || insurer != string(statutory)) {
+			t.Error("another person's record")
+		}
+		if a.Status != http.StatusOK && len(a.Body) > 8<<10 || a.Status == http.StatusInternalServerError {
+			t.Errorf("status %d, %d bytes", a.Status, len(a.Body))
+		}
+		if a.Header.Get("Content-Type") != "application/problem+json" && !json.Valid(a.Body) {
+			t.Errorf("not JSON: %q", a.Body)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/querschott/querschott"
@@ -26,8 +27,11 @@ type Config struct {
 	// Vault returns the vault of a compartment while its door serves reads, the same one until it shuts, and a refusal
 	// ([querschott.Error]) while it does not. It is asked at least once for every request, so it must be quick.
 	Vault func(querschott.Compartment) (*cell.Vault, error)
-	// Secret returns the secret (32 bytes) that an insurer's issue log is sealed under, the same at every call. It is asked
-	// for once per insurer and start.
+	// Issues is the platform's own store for the issue log. It is one for all insurers, so that the answers of all of them
+	// share its syncs, and holds nothing else in the space of this service.
+	Issues cell.Store
+	// Secret returns the secret (32 bytes) that an insurer's part of the issue log is sealed under, the same at every call.
+	// It is asked for once per insurer and start.
 	Secret  func(querschott.IK) ([]byte, error)
 	Numbers *pruefziffer.Keys // of the operator's letter, the same for all insurers
 
@@ -41,8 +45,8 @@ type Config struct {
 type Service struct {
 	cfg      Config
 	chambers map[querschott.Compartment]*chamber // fixed
-	order    []querschott.Compartment            // of chambers, in the order of the tenants
 	owners   map[querschott.IK]querschott.Compartment
+	shown    [32]sync.Mutex // one presentation of a number at a time, by its hash
 }
 
 // New makes a service. It opens nothing yet.
@@ -55,8 +59,8 @@ func New(cfg Config) (*Service, error) {
 			return nil, fmt.Errorf("profile version %.20q can't be answered", v)
 		}
 	}
-	if cfg.Cell == nil || cfg.Vault == nil || cfg.Secret == nil || cfg.Numbers == nil {
-		return nil, errors.New("the service lacks its cells, vaults, secrets or check numbers")
+	if cfg.Cell == nil || cfg.Vault == nil || cfg.Issues == nil || cfg.Secret == nil || cfg.Numbers == nil {
+		return nil, errors.New("the service lacks its cells, vaults, issue log, secrets or check numbers")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -80,7 +84,6 @@ func New(cfg Config) (*Service, error) {
 			s.owners[ik], ch.iks[ik] = c, recordName(ik)
 		}
 		s.chambers[c] = ch
-		s.order = append(s.order, c)
 	}
 	return s, nil
 }
@@ -90,9 +93,6 @@ func (s *Service) Owner(ik string) (c querschott.Compartment, ok bool) {
 	c, ok = s.owners[querschott.IK(ik)]
 	return c, ok
 }
-
-// Compartments returns all compartments in the order of the tenants.
-func (s *Service) Compartments() []querschott.Compartment { return slices.Clone(s.order) }
 
 // version returns the profile version that the caller asked for if it is answered, else the default.
 func (s *Service) version(asked string) (v vsd.Version, ok bool) {

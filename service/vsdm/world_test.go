@@ -45,6 +45,7 @@ type world struct {
 	s       *Service
 	cfg     Config
 	stores  map[querschott.IK]*celltest.Memory
+	issues  *celltest.Memory
 	numbers *pruefziffer.Keys
 
 	mu     sync.Mutex // guards the fields below
@@ -66,10 +67,11 @@ func newWorld(t testing.TB, change ...func(*Config)) *world {
 		t: t, now: spring, stores: map[querschott.IK]*celltest.Memory{}, vaults: map[querschott.Compartment]*cell.Vault{},
 		keys: map[querschott.Compartment]*seal.Keys{}, asked: map[querschott.IK]int{},
 	}
+	w.issues = celltest.NewMemory()
 	w.numbers = numberKeys(t, 'X', 0)
 	w.cfg = Config{
 		Tenants: []Tenant{{statutory, []querschott.IK{merged}}, {Insurer: private}},
-		Cell:    w.cell, Vault: w.vault, Numbers: w.numbers,
+		Cell:    w.cell, Vault: w.vault, Issues: w.issues, Numbers: w.numbers,
 		Secret: func(ik querschott.IK) ([]byte, error) {
 			return []byte(strings.Repeat(string(ik[:8]), 4)), nil
 		},
@@ -165,12 +167,14 @@ func (w *world) open(ik querschott.IK) {
 	w.vaults[c] = cell.NewVault(w.stores[ik], c, w.keys[c])
 }
 
-// shut shuts a door for good: its keys are gone.
+// shut shuts a door for good: its keys are gone, and so is what they open.
 func (w *world) shut(ik querschott.IK) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.vaults[compartment(ik)] = nil
+	delete(w.vaults, compartment(ik))
 	w.keys[compartment(ik)].Forget()
+	delete(w.keys, compartment(ik))
+	w.stores[ik] = celltest.NewMemory() // nothing in it would open again
 }
 
 // restart ends the process and starts another one on what the stores have acknowledged.
@@ -181,6 +185,8 @@ func (w *world) restart() {
 		w.stores[ik] = store.Crash()
 		w.vaults[compartment(ik)] = cell.NewVault(w.stores[ik], compartment(ik), w.keys[compartment(ik)])
 	}
+	w.issues = w.issues.Crash()
+	w.cfg.Issues = w.issues
 	w.mu.Unlock()
 	var err error
 	if w.s, err = New(w.cfg); err != nil {
