@@ -89,8 +89,8 @@ func stale(h http.Header) {
 type stream struct {
 	*call
 	src     io.Reader
-	links   *links  // nil: they stay as they are
-	event   bool    // it goes on as it comes
+	links   *links // nil: they stay as they are
+	event   bool   // it goes on as it comes
 	decoded bool
 	sent    int64 // bytes
 	done    bool

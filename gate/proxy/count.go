@@ -128,7 +128,7 @@ func newLines(r *rule) *lines {
 		l.scanner = &l.fhir.scanner
 		return l
 	}
-	if len(r.pointers) > 0 {
+	if len(r.Persons) > 0 {
 		l.line = newValues(r)
 		l.scanner = &l.line.scanner
 	}

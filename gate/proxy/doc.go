@@ -5,8 +5,8 @@
 //
 //   - Rules say whose data a request is about and how many records an answer holds. The first rule that fits wins. What
 //     no rule fits, and an answer that cannot be read, is recorded as unknown and passed or refused, as configured.
-//   - A record is counted before its first byte leaves. Where the end of a record decides whether it counts, a long
-//     answer may be counted too high, by one for each document in it, never too low.
+//   - A record is counted before any of its content leaves. A FHIR resource that has not said its type by then counts as
+//     one even if it turns out to be none, so a long answer may be counted too high, never too low.
 //   - What the rules looked at is what the service sees: a path or a query that two readers could understand differently
 //     is refused with 400, and so is a request that names two insurers.
 //   - An insurer is taken from path, host name, query or header only, never from a body: the door is decided before a

@@ -7,6 +7,7 @@ type resource struct {
 	kind    string // resourceType, "" while it is not known
 	id      string
 	counted bool
+	begun   bool // it has content besides its type
 	inner   bool // it holds other resources
 	entry   bool // it is the resource of an entry
 }
@@ -85,24 +86,20 @@ func (t *resources) setMode(mode string) {
 func (t *resources) endEntry() {
 	e := t.entries[len(t.entries)-1]
 	t.entries = t.entries[:len(t.entries)-1]
-	switch e.mode {
-	case "outcome":
-		return
-	case "include":
+	if e.mode == "include" {
 		t.found.included += e.pending
 		if t.onlyMatches {
 			return
 		}
-	default:
-		t.found.matches += e.pending
 	}
 	t.found.records += e.pending
 }
 
-// settle counts what is still open, since its first bytes are about to leave.
+// settle counts what is still open, since its first content is about to leave. A resource that has not said its type by then
+// is counted as one, even if it turns out to be a bundle.
 func (t *resources) settle() {
 	for i := range t.stack {
-		if r := &t.stack[i]; !r.counted && r.countable() {
+		if r := &t.stack[i]; !r.counted && r.begun && r.countable() {
 			r.counted = true
 			t.found.records++
 		}
@@ -224,6 +221,16 @@ func (l *fhirListener) name(key []byte) {
 	if len(key) <= maxWord {
 		l.key = string(key)
 	}
+	if l.key != "resourceType" && l.key != "entry" && l.key != "parameter" {
+		l.content()
+	}
+}
+
+// content notes that what comes next is content of a resource.
+func (l *fhirListener) content() {
+	if l.depth > 0 && l.frames[l.depth-1].role == roleResource {
+		l.current().begun = true
+	}
 }
 
 func (l *fhirListener) scalar(text []byte) {
@@ -231,6 +238,9 @@ func (l *fhirListener) scalar(text []byte) {
 		return
 	}
 	f := &l.frames[l.depth-1]
+	if l.key != "resourceType" {
+		l.content()
+	}
 	switch {
 	case f.role == roleResource && l.key == "resourceType":
 		l.setKind(string(text))

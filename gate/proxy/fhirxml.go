@@ -157,6 +157,7 @@ func (l *fhirXML) start(t xml.StartElement) {
 		f.role = roleResource
 		l.begin()
 		l.setKind(name)
+		l.current().begun = true
 	case parent == roleResource && (name == "entry" || name == "parameter"), parent == roleEntry && name == "part":
 		f.role = roleEntry
 		l.current().inner = true

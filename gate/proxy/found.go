@@ -24,7 +24,6 @@ type found struct {
 	others   []string // persons under names of the service's own
 	omitted  int      // others that had no room
 	types    map[string]uint32
-	matches  uint32
 	included uint32
 
 	seen map[string]struct{}
@@ -94,7 +93,6 @@ func (f *found) kind(name string, n uint32) {
 func (f *found) merge(g *found) {
 	f.records += g.records
 	f.unknown = f.unknown || g.unknown
-	f.matches += g.matches
 	f.included += g.included
 	f.omitted += g.omitted
 	for _, p := range g.persons {

@@ -27,9 +27,6 @@ func parsePointer(text string) (pointer, error) {
 			return nil, fmt.Errorf("JSON pointer %q: '~' is written ~0", text)
 		}
 		steps[i] = strings.NewReplacer("~1", "/", "~0", "~").Replace(s)
-		if s == "*" {
-			steps[i] = "*"
-		}
 	}
 	return steps, nil
 }
