@@ -5,6 +5,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"math/big"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -122,9 +123,8 @@ func TestRememberedPresenceIsJudgedAgain(t *testing.T) {
 	w.want(t, "own", w.asks(t, w.access(t), popp), 200, "", "")
 	foreign := w.pdp.sign(t, w.accessHeader(), w.accessClaims().with("sub", "other"))
 	w.want(t, "foreign", w.asks(t, foreign, popp), 403, zeta.AccessDenied, zeta.ReasonPresenceActor)
-	r := w.asks(t, w.access(t), popp)
 	w.clock.advance(10 * time.Minute)
-	r = w.asks(t, w.access(t), popp)
+	r := w.asks(t, w.access(t), popp)
 	r.PresenceAge = 9 * time.Minute
 	w.want(t, "age of the route, with leeway", r, 403, zeta.AccessDenied, zeta.ReasonPresenceTime)
 	r = w.asks(t, w.access(t), popp)
@@ -216,16 +216,31 @@ func TestPublishedPresenceTokens(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.clock.set(now)
-		w.v.fence = 0
-		access, accepted := w.access(t), 0
+		accepted := 0
+		r := &Request{Presence: PresenceRequired, Header: http.Header{}}
+		holder := &access{claims: &zeta.Access{Subject: lei}}
 		for _, compact := range tokens {
-			id, err := w.v.Identify(t.Context(), w.asks(t, access, compact))
-			if err == nil && id.Presence.Insurer == "109500969" {
+			r.Header["Popp"] = []string{compact}
+			p, refusal := w.v.presenceToken(t.Context(), r, holder, now)
+			if refusal == nil && p.presence.Insurer == "109500969" {
 				accepted++
 			}
 		}
 		if accepted != tc.accepted {
 			t.Errorf("%s: %d are accepted, want %d", tc.now, accepted, tc.accepted)
+		}
+	}
+}
+
+func TestPublishedTokensIdentify(t *testing.T) {
+	tokens, set := published(t)
+	w := newWorld(t, func(c *Config) {
+		c.Presence = []*Issuer{newIssuer(t, IssuerConfig{Issuer: popp, Source: Static, Keys: set, Now: c.Now})}
+	})
+	access := w.access(t)
+	for _, compact := range tokens {
+		if id := w.want(t, "published", w.asks(t, access, compact), 200, "", ""); id != nil && string(id.Presence.Actor) != lei {
+			t.Errorf("actor %s", id.Presence.Actor)
 		}
 	}
 }
