@@ -2,6 +2,7 @@ package ident
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/querschott/querschott"
@@ -46,4 +47,17 @@ type Facts struct {
 	// Insurer is whose compartment the request is for, "" while that is not known. Entries for one insurer only are
 	// compared once it is set: whoever finds it late checks a second time.
 	Insurer querschott.IK
+}
+
+// RoleOf says in which capacity the holder of a profession OID (1.2.276.0.76.4.N) calls. Insurers (59) and their ombudsman's
+// offices (303) come as institutions, not as employees: who works at an insurer's desk logs in with a second factor. Machines
+// of other central services (E-Rezept 258, NCPeH 292, PoPP 293 and 320) and clients that stand for nobody are partners.
+func RoleOf(profession string) querschott.Role {
+	switch n, ok := strings.CutPrefix(profession, "1.2.276.0.76.4."); {
+	case n == "49" && ok:
+		return querschott.RoleInsured
+	case profession == "", ok && slices.Contains([]string{"59", "258", "292", "293", "303", "320"}, n):
+		return querschott.RolePartner
+	}
+	return querschott.RolePractice
 }
