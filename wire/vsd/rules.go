@@ -1,7 +1,6 @@
 package vsd
 
 import (
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -223,7 +222,7 @@ func (c *checker) private(p *PKV) {
 			c.percent(v, element)
 		}
 		for _, s := range []Share{h.Chief, h.Attending} {
-			c.require(!(s.Plain && s.Percent.Given) && (s.Plain || !s.Yes), element, "", "a share is both a number and a yes or no")
+			c.require(s.Plain && !s.Percent.Given || !s.Plain && !s.Yes, element, "", "a share is both a number and a yes or no")
 		}
 	}
 	for i := range p.Aid {
@@ -275,7 +274,13 @@ func (c *checker) statutory(r *Record) {
 
 // allowed reports whether a code is one of those in a list with blanks between them.
 func allowed(code, codes string) bool {
-	return code != "" && slices.Contains(strings.Fields(codes), code)
+	for rest := codes; rest != ""; {
+		var one string
+		if one, rest, _ = strings.Cut(rest, " "); one == code {
+			return true
+		}
+	}
+	return false
 }
 
 func kvnrPattern(s string) bool { return len(s) == 10 && s[0] >= 'A' && s[0] <= 'Z' && digits(s[1:]) }

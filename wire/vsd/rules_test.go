@@ -3,6 +3,7 @@ package vsd
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -14,15 +15,19 @@ const (
 	diverse = `"gender":"other","_gender":{"extension":[{"url":"http://fhir.de/StructureDefinition/gender-amtlich-de","valueCoding":{"system":"http://fhir.de/CodeSystem/gender-amtlich-de","version":"1.6.0","code":"D","display":"divers"}}]},`
 )
 
-// TestRulesOfTheProfiles breaks each invariant once, and the structure in many ways.
-func TestRulesOfTheProfiles(t *testing.T) {
-	two := `},{"reference":"https://gematik.de/fhir/Organization/`
-	for _, tc := range []struct {
-		name             string
-		of               *Record
-		old, replacement string
-		rule, element    string
-	}{
+// broken is a bundle with one place replaced, and which rule that breaks where.
+type broken struct {
+	name             string
+	of               *Record
+	old, replacement string
+	rule, element    string
+}
+
+const two = `},{"reference":"https://gematik.de/fhir/Organization/`
+
+var (
+	// brokenInvariants break each invariant of the profiles.
+	brokenInvariants = []broken{
 		{"gender missing", statutory(), diverse, ``, ruleGender1, "Patient.gender"},
 		{"gender unknown", statutory(), diverse, `"gender":"unknown",`, ruleGender2, "Patient.gender"},
 		{"no DEÜV code of the person", statutory(), anlage8, ``, ruleAddress1, "Patient.address.country"},
@@ -43,7 +48,9 @@ func TestRulesOfTheProfiles(t *testing.T) {
 		{"no country code", statutory(), isoDE + `,`, ``, ruleCountry, "country"},
 		{"both country codes", statutory(), isoDE, isoDE + `,` + isoXK, ruleCountry, "country"},
 		{"no Matrix address", private(), `matrix:@z123456783:messenger.invalid:443`, `mailto:z@messenger.invalid`, ruleMatrixID, "Patient.telecom"},
-
+	}
+	// brokenCodes and the following break what the structure demands.
+	brokenCodes = []broken{
 		{"country code of nobody", statutory(), `"code":"DE"`, `"code":"XX"`, "", "extension"},
 		{"supplement's code as ISO", statutory(), `"code":"DE"`, `"code":"XK"`, "", "extension"},
 		{"ISO code as supplement", private(), `"code":"XK"`, `"code":"DE"`, "", "extension"},
@@ -69,7 +76,8 @@ func TestRulesOfTheProfiles(t *testing.T) {
 		{"number as text", private(), `"valueUnsignedInt":80`, `"valueUnsignedInt":"80"`, "", "valueUnsignedInt"},
 		{"yes as text", statutory(), `"valueBoolean":true`, `"valueBoolean":"true"`, "", "valueBoolean"},
 		{"text as number", statutory(), `"city":"Wolkenstadt"`, `"city":7`, "", "city"},
-
+	}
+	brokenPersons = []broken{
 		{"KVNR of eleven", statutory(), `"Z123456783"`, `"Z1234567833"`, "", "Patient.identifier"},
 		{"KVNR without letter", statutory(), `"Z123456783"`, `"0123456783"`, "", "Patient.identifier"},
 		{"two KVNRs", statutory(), `[{"system":"http://fhir.de/sid/gkv/kvid-10","value":"Z123456783"}]`, `[{"system":"http://fhir.de/sid/gkv/kvid-10","value":"Z123456783"},{"system":"http://fhir.de/sid/gkv/kvid-10","value":"Z123456783"}]`, "", "identifier"},
@@ -90,7 +98,8 @@ func TestRulesOfTheProfiles(t *testing.T) {
 		{"address of no type", statutory(), `"type":"postal",`, ``, "", "Patient.address"},
 		{"street with a box", statutory(), `iso21090-ADXP-additionalLocator`, `iso21090-ADXP-postBox`, "", "postBox"},
 		{"box in a street", statutory(), `iso21090-ADXP-postBox`, `iso21090-ADXP-streetName`, "", "line"},
-
+	}
+	brokenBundles = []broken{
 		{"no collection", statutory(), `"type":"collection"`, `"type":"document"`, "", "Bundle.type"},
 		{"not active", statutory(), `"status":"active"`, `"status":"cancelled"`, "", "status"},
 		{"neither GKV nor PKV", statutory(), `"code":"GKV"`, `"code":"BG"`, "", "type"},
@@ -108,7 +117,8 @@ func TestRulesOfTheProfiles(t *testing.T) {
 		{"two persons", statutory(), `"resourceType":"Coverage"`, `"resourceType":"Patient"`, "", "Bundle"},
 		{"a foreign resource", statutory(), `"resourceType":"Coverage"`, `"resourceType":"Binary"`, "", "Bundle"},
 		{"no Bundle", statutory(), `"resourceType":"Bundle"`, `"resourceType":"Patient"`, "", "Bundle"},
-
+	}
+	brokenShapes = []broken{
 		{"unknown element", statutory(), `"birthDate"`, `"Z123456783":"1","birthDate"`, "", "resource"},
 		{"narrative", statutory(), `"birthDate"`, `"text":{"status":"generated"},"birthDate"`, "", "resource"},
 		{"unknown extension", statutory(), `gkv/wop`, `gkv/wop2`, "", "extension[0]"},
@@ -123,7 +133,12 @@ func TestRulesOfTheProfiles(t *testing.T) {
 		{"extensions of nothing", statutory(), `"birthDate"`, `"_deceased":{"extension":[]},"birthDate"`, "", "Bundle"},
 		{"more extensions than lines", statutory(), `null]`, `null,null]`, "", "Bundle"},
 		{"display of a country code", statutory(), `"code":"D"}`, `"code":"D","display":"Deutschland"}`, "", "valueCoding"},
-	} {
+	}
+)
+
+// TestRulesOfTheProfiles breaks each invariant once, and the structure in many ways.
+func TestRulesOfTheProfiles(t *testing.T) {
+	for _, tc := range slices.Concat(brokenInvariants, brokenCodes, brokenPersons, brokenBundles, brokenShapes) {
 		t.Run(tc.name, func(t *testing.T) {
 			_, _, err := ParseBundle(changed(t, tc.of, tc.old, tc.replacement), JSON)
 			var e *Error

@@ -3,6 +3,7 @@ package vsd
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"strings"
 )
@@ -26,7 +27,7 @@ func parseJSON(data []byte) (*node, error) {
 	if err := r.object(root, 1, true); err != nil {
 		return nil, err
 	}
-	if _, err := r.dec.Token(); err != io.EOF { //nolint:errorlint // the decoder promises exactly this value
+	if _, err := r.dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errTrailing
 	}
 	return root, nil

@@ -3,6 +3,7 @@ package vsd
 import (
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"io"
 	"strings"
 )
@@ -18,7 +19,7 @@ func parseXML(data []byte) (*node, error) {
 	var root *node
 	for first := true; ; first = false {
 		t, err := r.dec.RawToken()
-		if err == io.EOF && root != nil { //nolint:errorlint // the decoder promises exactly this value
+		if errors.Is(err, io.EOF) && root != nil {
 			return root, nil
 		}
 		if err != nil {
