@@ -255,7 +255,8 @@ type body struct {
 	src   io.ReadCloser
 	rc    *http.ResponseController
 	max   int64
-	rate  int // bytes a second
+	start time.Duration // before the rate counts
+	rate  int           // bytes a second
 	read  int64
 	began time.Time
 	ended bool
@@ -271,7 +272,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.began.IsZero() {
 		b.began = time.Now()
 	}
-	_ = b.rc.SetReadDeadline(b.began.Add(firstBytes + time.Duration(b.read)*time.Second/time.Duration(b.rate)))
+	_ = b.rc.SetReadDeadline(b.began.Add(b.start + time.Duration(b.read)*time.Second/time.Duration(b.rate)))
 	n, err := b.src.Read(p[:min(int64(len(p)), b.max-b.read+1)])
 	if b.read += int64(n); b.read > b.max {
 		return 0, b.tooLarge()

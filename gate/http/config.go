@@ -85,7 +85,8 @@ type Limits struct {
 	Tunnels    int           // open tunnels in one compartment; default 2,000
 
 	HeaderTime time.Duration // for the header of a request, and the TLS handshake; default 10 seconds
-	BodyRate   int           // bytes a second that a sender must reach after the first 10 seconds; default 1,000
+	BodyStart  time.Duration // for a body before BodyRate counts; default 10 seconds
+	BodyRate   int           // bytes a second that a sender must reach after that; default 1,000
 	WriteTime  time.Duration // for a part of an answer to be taken; default 30 seconds
 	Idle       time.Duration // for a connection without a request; default 2 minutes
 	Identify   time.Duration // default 10 seconds
@@ -107,9 +108,8 @@ func DefaultReaches() map[querschott.Role]Reach {
 }
 
 const (
-	firstBytes  = 10 * time.Second // before BodyRate counts
-	recheck     = time.Second      // for what a tunnel is asked again
-	maxReceived = 256 << 10        // bytes of a body that HTTP/2 takes before somebody reads it
+	recheck     = time.Second // for what a tunnel is asked again
+	maxReceived = 256 << 10   // bytes of a body that HTTP/2 takes before somebody reads it
 )
 
 func (c Config) withDefaults() (Config, error) {
@@ -187,6 +187,7 @@ func (l Limits) withDefaults() Limits {
 	std(&l.Patience, 2*time.Second)
 	std(&l.Tunnels, 2000)
 	std(&l.HeaderTime, 10*time.Second)
+	std(&l.BodyStart, 10*time.Second)
 	std(&l.BodyRate, 1000)
 	std(&l.WriteTime, 30*time.Second)
 	std(&l.Idle, 2*time.Minute)

@@ -93,10 +93,12 @@ func (s *Server) server(base context.Context) *http.Server {
 		TLSConfig:         s.cfg.TLS,
 		ReadHeaderTimeout: l.HeaderTime,
 		IdleTimeout:       l.Idle,
-		MaxHeaderBytes:    l.Header,
-		ConnState:         s.conns.state,
-		BaseContext:       func(net.Listener) context.Context { return base },
-		ErrorLog:          log.New(brokenConns{&s.stats}, "", 0),
+
+		DisableGeneralOptionsHandler: true, // nothing is answered past the gate
+		MaxHeaderBytes:               l.Header,
+		ConnState:                    s.conns.state,
+		BaseContext:                  func(net.Listener) context.Context { return base },
+		ErrorLog:                     log.New(brokenConns{&s.stats}, "", 0),
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: l.Streams, MaxReceiveBufferPerStream: maxReceived, MaxReceiveBufferPerConnection: 4 * maxReceived,
 			SendPingTimeout: l.Idle, WriteByteTimeout: l.WriteTime,

@@ -150,7 +150,7 @@ func (v *visit) receive() *refusal {
 	if r.ContentLength > limit {
 		return refused(querschott.CodeTooLarge, "the body is larger than %d bytes", limit)
 	}
-	v.body = &body{src: r.Body, rc: v.out.rc, max: limit, rate: s.cfg.Limits.BodyRate, ended: r.Body == http.NoBody}
+	v.body = &body{src: r.Body, rc: v.out.rc, max: limit, start: s.cfg.Limits.BodyStart, rate: s.cfg.Limits.BodyRate, ended: r.Body == http.NoBody}
 	return nil
 }
 
