@@ -48,10 +48,18 @@ type CardAnswer struct {
 	Took        time.Duration `json:"-"`
 }
 
-// Do makes the check.
+// Do makes the check, and once more if the entrance asks for a nonce of its own in the proof (RFC 9449 8).
 func (c *CardCheck) Do(ctx context.Context, client *http.Client, now time.Time) (*CardAnswer, error) {
+	answer, err := c.once(ctx, client, now, c.Nonce)
+	if err == nil && answer.Status == http.StatusUnauthorized && answer.Nonce != "" && answer.Nonce != c.Nonce {
+		return c.once(ctx, client, now, answer.Nonce)
+	}
+	return answer, err
+}
+
+func (c *CardCheck) once(ctx context.Context, client *http.Client, now time.Time, nonce string) (*CardAnswer, error) {
 	target := c.URL + cardPath
-	proof, err := Proof(c.Key, http.MethodGet, target, c.Access, c.Nonce, now)
+	proof, err := Proof(c.Key, http.MethodGet, target, c.Access, nonce, now)
 	if err != nil {
 		return nil, err
 	}

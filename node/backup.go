@@ -164,6 +164,11 @@ func (n *Node) backupCells(ctx context.Context, dir string) error {
 			return err
 		}
 	}
+	if n.issueLog != nil {
+		if err := n.issueLog.Checkpoint(filepath.Join(dir, "data", "issued")); err != nil {
+			return err
+		}
+	}
 	return n.outStore.Checkpoint(filepath.Join(dir, "data", "outbox"))
 }
 

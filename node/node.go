@@ -20,17 +20,23 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/access"
 	"github.com/querschott/querschott/cell"
 	"github.com/querschott/querschott/cell/pebble"
 	"github.com/querschott/querschott/door"
+	gatehttp "github.com/querschott/querschott/gate/http"
 	"github.com/querschott/querschott/gate/mail"
+	"github.com/querschott/querschott/gate/proxy"
 	"github.com/querschott/querschott/ident"
+	"github.com/querschott/querschott/ident/token"
 	"github.com/querschott/querschott/intake"
 	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/outbox"
 	"github.com/querschott/querschott/seal"
+	"github.com/querschott/querschott/seal/pruefziffer"
 	"github.com/querschott/querschott/service/eau"
+	"github.com/querschott/querschott/service/vsdm"
 	"github.com/querschott/querschott/web/console"
 )
 
@@ -46,7 +52,8 @@ type Options struct {
 	Now        func() time.Time
 	Log        *slog.Logger
 	Version    string
-	Demo       bool // marks every page
+	Demo       bool       // marks every page
+	DevIssuer  *DevIssuer // nil: none
 }
 
 // Node is a platform that is open. Run makes it work.
@@ -58,6 +65,7 @@ type Node struct {
 	operators []Operator
 	roster    []Operator // the operators with the keys that the console signs with
 	byAddress map[string]querschott.IK
+	byIK      map[querschott.IK]querschott.IK // insurers by their own and further IKs
 	started   time.Time
 
 	keyring  *seal.Keyring
@@ -75,9 +83,22 @@ type Node struct {
 	doors    *door.Book
 	signers  map[querschott.Actor]note.Signer // the keys that the console signs with
 	accounts *ident.Accounts
+
+	accessFile *access.File // nil: access events are written to no file
+	accessSub  *access.Subscription
+
 	denied   *ident.Revocations
 	logins   *ident.Console
 	gate     *mail.Server
+	vsdm     *vsdm.Service // nil: no insurer has it
+	numbers  *pruefziffer.Keys
+	issueLog *pebble.Store // of check numbers
+	stream   *access.Stream
+	http     *gatehttp.Server // nil: there is no HTTP entrance
+	base     string           // its address as callers know it
+	tokens   *token.Verifier  // nil: nobody issues tokens
+	keySets  []*token.Issuer
+	proxies  map[string]*proxy.Proxy // by route
 	page     *console.Console
 	web      *http.Server
 	sockets  sockets
@@ -91,7 +112,7 @@ type Node struct {
 // sockets are bound when the node opens, so that Run cannot fail for want of an address.
 type sockets struct {
 	starttls, implicit []net.Listener
-	web, control       net.Listener
+	web, control, http net.Listener
 }
 
 // Open opens everything and binds the addresses. It accepts nothing before Run.
@@ -105,6 +126,7 @@ func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
 	n = &Node{
 		cfg: cfg, opt: opt, log: opt.Log, started: opt.Now(),
 		cells: map[querschott.IK]*pebble.Store{}, signers: map[querschott.Actor]note.Signer{}, byAddress: map[string]querschott.IK{},
+		byIK: map[querschott.IK]querschott.IK{}, proxies: map[string]*proxy.Proxy{},
 	}
 	defer func() {
 		if err != nil {
@@ -126,6 +148,8 @@ func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
 		{"pump", n.openPump},
 		{"doors", n.openDoors},
 		{"mail entrance", n.openGate},
+		{"service of master data", n.openVSDM},
+		{"HTTP entrance", n.openHTTP},
 		{"console", n.openConsole},
 		{"control socket", n.openControl},
 	}
@@ -158,6 +182,9 @@ func (n *Node) openLists(ctx context.Context) (err error) {
 		return fmt.Errorf("there is no insurer in %s: add one with 'querschott insurer add'", n.cfg.Insurers)
 	}
 	for _, in := range n.insurers {
+		for _, ik := range append([]querschott.IK{in.IK}, in.Further...) {
+			n.byIK[ik] = in.IK
+		}
 		for _, a := range in.Addresses {
 			n.byAddress[strings.ToLower(a)] = in.IK
 		}

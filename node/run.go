@@ -37,7 +37,17 @@ func (n *Node) Run(ctx context.Context) error {
 		core.Go(func() error { return n.part(inner, name, run) })
 	}
 
+	if n.accessFile != nil {
+		core.Go(func() error { return n.part(inner, "the file of access events", n.writeAccess) })
+	}
+	for _, issuer := range n.keySets {
+		core.Go(func() error { return n.part(inner, "the keys of an issuer", issuer.Run) })
+	}
+
 	entrances, ectx := errgroup.WithContext(ctx)
+	if n.http != nil {
+		entrances.Go(func() error { return n.http.Run(ectx, n.sockets.http) })
+	}
 	if n.gate != nil {
 		entrances.Go(func() error { return n.gate.Run(ectx, n.sockets.starttls, n.sockets.implicit) })
 	}
@@ -51,6 +61,9 @@ func (n *Node) Run(ctx context.Context) error {
 	entrances.Go(func() error { return n.housekeeping(ectx) })
 	err := entrances.Wait()
 	n.asked.Wait() // what is answered on the control socket uses everything that ends now
+	if n.tokens != nil {
+		err = errors.Join(err, n.tokens.SaveProofs())
+	}
 	stopInner()
 	err = errors.Join(err, core.Wait())
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
@@ -70,6 +83,8 @@ func (n *Node) part(ctx context.Context, name string, run func(context.Context) 
 	n.failed = append(n.failed, Trouble{Text: name + " has ended: " + err.Error()})
 	return err
 }
+
+func (n *Node) writeAccess(ctx context.Context) error { return n.accessFile.Run(ctx, n.accessSub) }
 
 // serve runs an HTTP server until the context ends. What is not answered in the time of grace is cut off.
 func serve(ctx context.Context, s *http.Server, l net.Listener, withTLS bool) error {
@@ -123,7 +138,10 @@ func (n *Node) housekeeping(ctx context.Context) error {
 // Close releases everything in reverse order. A node that runs must have stopped.
 func (n *Node) Close() error {
 	var errs error
-	for _, l := range append(append([]net.Listener{n.sockets.web, n.sockets.control}, n.sockets.starttls...), n.sockets.implicit...) {
+	for _, p := range n.proxies {
+		errs = errors.Join(errs, p.Close())
+	}
+	for _, l := range append(append([]net.Listener{n.sockets.web, n.sockets.control, n.sockets.http}, n.sockets.starttls...), n.sockets.implicit...) {
 		if l != nil {
 			if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 				errs = errors.Join(errs, err)
@@ -138,6 +156,9 @@ func (n *Node) Close() error {
 	}
 	if n.outStore != nil {
 		errs = errors.Join(errs, n.outStore.Close())
+	}
+	if n.issueLog != nil {
+		errs = errors.Join(errs, n.issueLog.Close())
 	}
 	for _, s := range n.cells {
 		errs = errors.Join(errs, s.Close())

@@ -65,6 +65,7 @@ type Addresses struct {
 	StartTLS string `json:"starttls,omitempty"`
 	TLS      string `json:"tls,omitempty"`
 	Console  string `json:"console,omitempty"`
+	HTTP     string `json:"http,omitempty"` // as callers know it
 	Control  string `json:"control"`
 }
 
@@ -238,7 +239,7 @@ func (n *Node) DoorViews() []DoorView {
 
 // Addresses returns where the node listens.
 func (n *Node) Addresses() Addresses {
-	a := Addresses{Control: n.path(controlSocket)}
+	a := Addresses{Control: n.path(controlSocket), HTTP: n.base}
 	if len(n.sockets.starttls) > 0 {
 		a.StartTLS = n.sockets.starttls[0].Addr().String()
 	}

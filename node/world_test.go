@@ -92,6 +92,11 @@ func (l *logbook) String() string {
 // newHouse makes a directory with some insurers, two operators and a relay's account. It listens on free loopback ports.
 func newHouse(tb testing.TB, insurers int, change ...func(*Config)) *house {
 	tb.Helper()
+	return newHouseWith(tb, insurers, []querschott.Service{querschott.EAU, querschott.Letter}, change...)
+}
+
+func newHouseWith(tb testing.TB, insurers int, services []querschott.Service, change ...func(*Config)) *house {
+	tb.Helper()
 	dir, err := os.MkdirTemp("", "qs") // the socket's path must be short
 	if err != nil {
 		tb.Fatal(err)
@@ -123,7 +128,7 @@ func newHouse(tb testing.TB, insurers int, change ...func(*Config)) *house {
 	for _, in := range h.world.Insurers() {
 		init.Insurers = append(init.Insurers, Insurer{
 			IK: in.IK, Name: in.Name, Insured: in.Insured, Addresses: []string{string(in.Address)},
-			Services: []querschott.Service{querschott.EAU, querschott.Letter},
+			Services: services,
 		})
 	}
 	if h.cfg, err = Init(dir, init); err != nil {
