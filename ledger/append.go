@@ -53,11 +53,11 @@ func (l *Ledger) fillOne(r *request, s *scratch, e *Entry, now time.Time) error 
 	if err := e.check(); err != nil {
 		return fmt.Errorf("couldn't record an entry: %w", err)
 	}
-	id := logID{platform, uint16(now.Year())}
-	if e.Compartment.Insurer != "" {
-		id.owner = e.Compartment.Insurer.Number()
+	g, err := l.logOf(e.Compartment.Insurer, now)
+	if err != nil {
+		return fmt.Errorf("couldn't record an entry: %w", err)
 	}
-	g := l.log(id)
+	id := g.id
 	keys, err := g.keys(&l.cfg)
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func (l *Ledger) fillOne(r *request, s *scratch, e *Entry, now time.Time) error 
 		Records: e.Records, Epoch: e.Epoch, Commit: commitment(s.plain),
 	}
 	h := keys.pseudonyms.get()
-	leaf.Actor, leaf.Credential = h.of(ofActor, string(e.Actor)), h.of(ofCredential, string(e.Credential))
+	leaf.Actor, leaf.Credential = keys.named(h, ofActor, string(e.Actor)), keys.named(h, ofCredential, string(e.Credential))
 	leaf.Person, leaf.Request = h.persons(s.persons), h.of(ofRequest, e.RequestID)
 	keys.pseudonyms.put(h)
 
@@ -118,13 +118,27 @@ func (e *Entry) check() error {
 	if c.Service != "" && c.Service.Code() == 0 {
 		return errors.New("its service is unknown")
 	}
-	if c.Insurer != "" {
-		if _, err := querschott.ParseIK(string(c.Insurer)); err != nil {
-			return err
-		}
-		if c.Insurer.Number() <= commits {
-			return errors.New("its insurer is nobody")
-		}
-	}
 	return nil
+}
+
+// logOf returns the log that an insurer's entries of a time go to. It makes none for who cannot be an insurer.
+func (l *Ledger) logOf(insurer querschott.IK, now time.Time) (*log, error) {
+	id := logID{platform, uint16(now.Year())}
+	if insurer == "" {
+		return l.log(id), nil
+	}
+	id.owner = insurer.Number()
+	l.mu.RLock()
+	g := l.logs[id]
+	l.mu.RUnlock()
+	if g != nil && g.insurer == insurer {
+		return g, nil
+	}
+	if _, err := querschott.ParseIK(string(insurer)); err != nil {
+		return nil, err
+	}
+	if id.owner <= commits {
+		return nil, errors.New("its insurer is nobody")
+	}
+	return l.log(id), nil
 }

@@ -52,7 +52,7 @@ type Config struct {
 
 	// SegmentSize is the size of a WAL segment in bytes; 0 means 16 MiB. No commit is larger.
 	SegmentSize int64
-	// SnapshotBytes is after how many bytes of WAL the packs are synced and the state is written; 0 means 32 MiB.
+	// SnapshotBytes is after how many bytes of WAL the packs are synced and the state is written; 0 means 64 MiB.
 	SnapshotBytes int64
 }
 
@@ -107,7 +107,7 @@ type Ledger struct {
 
 const (
 	defaultSegment  = 16 << 20
-	defaultSnapshot = 32 << 20
+	defaultSnapshot = 64 << 20
 	smallestSegment = 16 << 10
 )
 

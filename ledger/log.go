@@ -7,22 +7,23 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/ledger/proof"
 	"github.com/querschott/querschott/ledger/tile"
 )
 
 // log is one log of the ledger. Its fields have four owners, so that none waits for another.
 type log struct {
-	id     logID
-	origin string
-	signer *proof.Signer
+	id      logID
+	insurer querschott.IK // "" for the platform's
+	origin  string
+	signer  *proof.Signer
 
-	head atomic.Pointer[tile.Tree] // what is durable and signed; set by the writer
+	head atomic.Pointer[tile.Tree] // what is durable and signed; set by the writer's second stage
 
-	// The writer's.
-	tree     tile.Tree
+	// The writer's first stage's.
+	tail     tile.Tree   // head, and what was sealed since
 	pending  []tile.Hash // leaf hashes of the batch at hand
-	span     *tile.Span  // the growth by the batch at hand
 	position uint32      // of its head in the batch at hand
 
 	pack pack // the packer's, with a lock for readers
@@ -51,17 +52,26 @@ func (l *Ledger) log(id logID) *log {
 		return g
 	}
 	origin := id.origin(l.cfg.Domain)
-	g = &log{id: id, origin: origin, signer: proof.NewSigner(origin, l.key)}
+	g = &log{id: id, insurer: id.insurer(), origin: origin, signer: proof.NewSigner(origin, l.key)}
 	g.head.Store(&tile.Tree{})
 	l.logs[id] = g
 	l.byOrigin[origin] = g
 	return g
 }
 
-// publish makes a tree the log's head: durable and under a signature.
+// publish makes a tree the log's head, before the writer runs.
 func (g *log) publish(t tile.Tree) {
-	g.tree = t
+	g.tail = t
 	g.head.Store(&t)
+}
+
+// grow goes on from what a batch added.
+func (g *log) grow(s *tile.Span) {
+	g.tail = s.New
+	g.pending = g.pending[:0]
+	if cap(g.pending) > 4096 {
+		g.pending = nil
+	}
 }
 
 // sorted returns all logs, in a fixed order.

@@ -240,10 +240,10 @@ func (s *packStore) close(g *log) error {
 }
 
 // sync makes everything that flush wrote durable. Files of logs that were not written to since the last time are closed.
-// Several files are synced at a time, because file systems commit such syncs together.
+// Two files are synced at a time: file systems commit such syncs together, and many would hold up the WAL's.
 func (s *packStore) sync(logs []*log) error {
 	var group errgroup.Group
-	group.SetLimit(8)
+	group.SetLimit(2)
 	for _, g := range logs {
 		f := g.pack.open
 		switch {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -11,7 +12,7 @@ import (
 )
 
 const (
-	packAfter    = 4 << 20  // what gather is unless states are written more often
+	packAfter    = 1 << 20  // what gather is unless states are written more often
 	packLimit    = 32 << 20 // bytes of WAL that may wait in memory; then the writer waits
 	snapshotMost = 16384    // commits between two states: bounds the replay at a start
 )
@@ -22,8 +23,8 @@ type job struct {
 	commit *commit
 	chain  *log // the log of commits
 	logs   []*log
-	spans  []*tile.Span // of logs
-	pos    walPosition  // behind the frame
+	spans  []tile.Span // of logs
+	pos    walPosition // behind the frame
 }
 
 // walPosition is where a frame ends.
@@ -116,13 +117,13 @@ func (p *packer) run() {
 		for p.bytes < p.gather && !p.wake && !p.closing {
 			p.cond.Wait()
 		}
-		closing := p.closing
+		closing, asked := p.closing, p.wake
 		p.wake = false
 		jobs, bytes := p.queue, p.bytes
 		p.queue = nil
 		p.mu.Unlock()
 
-		err := p.pack(jobs, closing)
+		err := p.pack(jobs, closing, asked)
 
 		p.mu.Lock()
 		if err == nil {
@@ -139,21 +140,37 @@ func (p *packer) run() {
 	}
 }
 
-// pack takes commits and writes them to the packs. What it couldn't write it keeps for the next time.
-func (p *packer) pack(jobs []job, closing bool) error {
+// pack takes commits and writes them to the packs: of each log what fills a tile, or everything when somebody asks for it
+// or it becomes much. What it couldn't write it keeps for the next time.
+func (p *packer) pack(jobs []job, closing, asked bool) error {
 	for i := range jobs {
 		p.absorb(&jobs[i])
+		runtime.Gosched() // who waits for a commit goes first
 	}
+	due := p.since >= p.l.cfg.SnapshotBytes || p.commits >= snapshotMost || closing && p.commits > 0
+	all := due || closing || asked || p.waiting() > packLimit
 	for g := range p.touched {
+		if !all && len(g.pack.waiting.lengths) < tile.Width {
+			continue
+		}
 		if err := p.store.flush(g); err != nil {
 			return fmt.Errorf("couldn't write packs of log %s: %w", g.origin, err)
 		}
 		delete(p.touched, g)
+		runtime.Gosched()
 	}
-	if p.since >= p.l.cfg.SnapshotBytes || p.commits >= snapshotMost || closing && p.commits > 0 {
+	if due {
 		return p.snapshot()
 	}
 	return nil
+}
+
+// waiting returns how many bytes wait in memory for the files.
+func (p *packer) waiting() (bytes int) {
+	for g := range p.touched {
+		bytes += len(g.pack.waiting.entries) + len(g.pack.waiting.sealed)
+	}
+	return bytes
 }
 
 // absorb copies a commit's entries to what waits for the packs.
@@ -171,7 +188,7 @@ func (p *packer) absorb(j *job) {
 	}
 	var heads []byte
 	for i, g := range j.logs {
-		g.pack.waiting.grow(j.spans[i])
+		g.pack.waiting.grow(&j.spans[i])
 		p.touched[g] = true
 		heads = appendCommitHead(heads, g.id, j.spans[i].New.Size)
 	}
@@ -181,8 +198,11 @@ func (p *packer) absorb(j *job) {
 	p.state.seq, p.state.pos = j.commit.Seq, j.pos
 	p.since += int64(len(j.frame))
 	p.commits++
-	p.frames.Put(&j.frame)
+	p.reuse(j.frame)
 }
+
+// reuse takes back a frame's memory.
+func (p *packer) reuse(frame []byte) { p.frames.Put(&frame) }
 
 func (j *job) log(id logID) *log {
 	i, _ := slices.BinarySearchFunc(j.logs, id, func(g *log, id logID) int { return g.id.compare(id) })

@@ -47,7 +47,7 @@ func open(cfg Config) (*Ledger, error) {
 		logs: map[logID]*log{}, byOrigin: map[string]*log{},
 	}
 	l.requests.New = newRequest
-	l.writer = &writer{l: l, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	l.writer = newWriter(l)
 	l.packer = &packer{
 		l: l, store: packStore{fs: cfg.FS, dir: packDir}, touched: map[*log]bool{}, finished: make(chan error, 1),
 		gather: int(min(packAfter, cfg.SnapshotBytes)),
@@ -60,7 +60,9 @@ func open(cfg Config) (*Ledger, error) {
 		return nil, errors.Join(err, lock.release())
 	}
 	go l.packer.run()
+	l.writer.seq = l.writer.durable
 	go l.writer.run()
+	go l.writer.write()
 	return l, nil
 }
 
@@ -81,7 +83,7 @@ func (l *Ledger) recover() error {
 		}
 	}
 	s.restore(l)
-	l.packer.state, l.packer.oldest, l.writer.seq = *s, s.pos.seg, s.seq
+	l.packer.state, l.packer.oldest, l.writer.durable = *s, s.pos.seg, s.seq
 	l.epochs = slices.Clone(s.epochs)
 	for len(segs) > 0 && segs[0] < s.pos.seg { // a crash came before their removal was durable
 		if err := l.cfg.FS.Remove(segmentName(l.wal.dir, segs[0])); err != nil {
@@ -134,8 +136,8 @@ func (l *Ledger) replay(segs []uint64, off int64) error {
 		if i > 0 && end == segmentHeader { // made ready, and nothing written to it yet
 			l.wal.next = make(chan prepared, 1)
 			l.wal.next <- prepared{file: f}
-			if i+1 < len(segs) {
-				return fmt.Errorf("WAL segment %d follows an empty one: %w", segs[i+1], querschott.ErrHalt)
+			if err := l.unused(segs[i+1:]); err != nil {
+				return err
 			}
 			break
 		}
@@ -151,6 +153,25 @@ func (l *Ledger) replay(segs []uint64, off int64) error {
 		l.wal.prepare()
 	}
 	return r.finish()
+}
+
+// unused checks that nothing was written to segments behind an empty one. The one behind the current segment may be ready
+// before the first frame is in that; it is made once more when its turn comes.
+func (l *Ledger) unused(segs []uint64) error {
+	for _, seg := range segs {
+		f, size, err := openSegment(l.cfg.FS, l.wal.dir, seg)
+		if err != nil {
+			return err
+		}
+		data, err := readFrom(f, segmentHeader, size)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		if laterFrame(data, l.writer.durable) {
+			return fmt.Errorf("WAL segment %d follows an empty one: %w", seg, querschott.ErrHalt)
+		}
+	}
+	return nil
 }
 
 func readFrom(f disk.File, off, size int64) ([]byte, error) {
@@ -178,15 +199,15 @@ func (r *replayer) segment(data []byte, pos walPosition) (int64, error) {
 		if errors.Is(err, errNoFrame) && zero(data[:min(len(data), 4096)]) {
 			return pos.off, nil
 		}
-		if err != nil || f.seq <= r.l.writer.seq {
-			if laterFrame(data, r.l.writer.seq) {
+		if err != nil || f.seq <= r.l.writer.durable {
+			if laterFrame(data, r.l.writer.durable) {
 				return 0, fmt.Errorf("a commit after %d is damaged, and later ones are there: %w",
-					r.l.writer.seq, querschott.ErrHalt)
+					r.l.writer.durable, querschott.ErrHalt)
 			}
 			return pos.off, nil
 		}
-		if f.seq != r.l.writer.seq+1 {
-			return 0, fmt.Errorf("commit %d follows commit %d: %w", f.seq, r.l.writer.seq, querschott.ErrHalt)
+		if f.seq != r.l.writer.durable+1 {
+			return 0, fmt.Errorf("commit %d follows commit %d: %w", f.seq, r.l.writer.durable, querschott.ErrHalt)
 		}
 		pos.off += int64(len(f.raw))
 		if err := r.commit(f, pos); err != nil {
@@ -217,19 +238,19 @@ func (r *replayer) commit(f *frame, pos walPosition) error {
 			return bad("its heads are in disorder")
 		}
 		g := l.log(h.id)
-		span := tile.Grow(g.tree, pending[h.id])
+		span := tile.Grow(g.tail, pending[h.id])
 		if span.New.Size != h.size || span.Root != h.root {
 			return bad("a head is not that of its entries")
 		}
 		heads[i] = proof.HeadLeaf(g.origin, span.New.Size, span.Root)
-		j.logs, j.spans = append(j.logs, g), append(j.spans, span)
+		j.logs, j.spans = append(j.logs, g), append(j.spans, *span)
 	}
 	j.chain = l.log(logID{commits, f.year})
 	tree := tile.Grow(tile.Tree{}, heads)
 	c := &commit{
-		Commit: f.commit(tree.Root), signer: j.chain.signer, index: j.chain.tree.Size, heads: tree, sig: f.sig,
+		Commit: f.commit(tree.Root), signer: j.chain.signer, index: j.chain.tail.Size, heads: tree, sig: f.sig,
 	}
-	c.chain = tile.Grow(j.chain.tree, []tile.Hash{tile.Leaf(c.Bytes())})
+	c.chain = tile.Grow(j.chain.tail, []tile.Hash{tile.Leaf(c.Bytes())})
 	if c.chain.New.Size != f.size || c.chain.Root != f.root {
 		return bad("the chain's head is not that of its commits")
 	}
@@ -239,7 +260,7 @@ func (r *replayer) commit(f *frame, pos walPosition) error {
 	}
 	j.chain.publish(c.chain.New)
 	l.packer.put(j)
-	l.writer.seq, r.last = f.seq, &j
+	l.writer.durable, r.last = f.seq, &j
 	return nil
 }
 

@@ -17,6 +17,35 @@ import (
 type secrets struct {
 	pseudonyms *macs
 	box        *seal.Box
+
+	mu    sync.RWMutex // guards known
+	known map[name]Pseudonym
+}
+
+// name is what actors and credentials are called. They come again and again, so their pseudonyms are kept.
+type name struct {
+	what byte
+	s    string
+}
+
+const maxKnown = 8192 // names per log; then all are forgotten
+
+// named returns the pseudonym of an actor or credential.
+func (s *secrets) named(h *mac, what byte, called string) Pseudonym {
+	s.mu.RLock()
+	p, ok := s.known[name{what, called}]
+	s.mu.RUnlock()
+	if ok {
+		return p
+	}
+	p = h.of(what, called)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.known) >= maxKnown {
+		clear(s.known)
+	}
+	s.known[name{what, called}] = p
+	return p
 }
 
 func newSecrets(root []byte) (*secrets, error) {
@@ -32,7 +61,7 @@ func newSecrets(root []byte) (*secrets, error) {
 		return nil, err
 	}
 	defer clear(payload)
-	return &secrets{pseudonyms: newMACs(pseudonym), box: seal.NewBox(payload)}, nil
+	return &secrets{pseudonyms: newMACs(pseudonym), box: seal.NewBox(payload), known: map[name]Pseudonym{}}, nil
 }
 
 // What a pseudonym stands for is part of what is hashed, so that equal strings in different roles don't match.

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/querschott/querschott"
-	"github.com/querschott/querschott/ledger/proof"
 	"github.com/querschott/querschott/ledger/tile"
 )
 
@@ -31,21 +30,48 @@ type item struct {
 	index int // among the batch's entries of its log
 }
 
-// writer is the one goroutine that commits.
+// writer commits, in two stages with a goroutine each: while one batch is written and synced, the next is sealed, that is
+// its hashes are joined and its head is signed. A batch that could not be written takes with it the one that was sealed
+// behind it; then sealing goes on from what is durable.
 type writer struct {
 	l *Ledger
 
 	mu      sync.Mutex
 	queue   []*request
+	want    int // how many requests the first stage waits for
 	closing bool
 	wake    chan struct{} // capacity 1
 	ended   chan struct{}
+	took    atomic.Int64 // ns that writing a batch takes, on average
+	broken  atomic.Bool  // a batch was lost, and sealing has not begun again
 
-	// The goroutine's.
-	seq     uint64 // of the last commit
+	free   chan *batch // those that no stage works on; capacity stages
+	sealed chan *batch // on their way from the first stage to the second
+
+	// The first stage's.
+	seq    uint64 // of the last commit that was sealed
+	taken  []*request
+	sizes  [2]int // of the last batches, in requests
+	timer  *time.Timer
+	afresh bool // the next batch is the first after one was lost
+
+	// The second stage's. The first looks at them when all batches are free.
+	durable uint64 // sequence number of the last commit
+	lost    error  // why a batch was not written, until sealing has begun again
 	failed  error  // set once nobody knows what is on the disk
-	touched []*log
-	taken   []*request
+}
+
+const stages = 2
+
+func newWriter(l *Ledger) *writer {
+	w := &writer{
+		l: l, wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		free: make(chan *batch, stages), sealed: make(chan *batch, stages), timer: time.NewTimer(0),
+	}
+	for range stages {
+		w.free <- &batch{}
+	}
+	return w
 }
 
 func (w *writer) put(r *request) error {
@@ -55,41 +81,97 @@ func (w *writer) put(r *request) error {
 		return ErrClosed
 	}
 	w.queue = append(w.queue, r)
+	enough := len(w.queue) == 1 || len(w.queue) >= w.want
 	w.mu.Unlock()
-	select {
-	case w.wake <- struct{}{}:
-	default:
+	if enough {
+		w.rouse()
 	}
 	return nil
 }
 
-// run commits whatever has queued, until it is told to close and nothing is queued.
+func (w *writer) rouse() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run is the first stage. It seals whatever has queued, until it is told to close and nothing is queued.
 func (w *writer) run() {
-	defer close(w.ended)
+	defer close(w.sealed)
 	for {
-		<-w.wake
-		for {
-			w.mu.Lock()
-			w.taken, w.queue = w.queue, w.taken[:0]
-			closing := w.closing
-			w.mu.Unlock()
-			if len(w.taken) == 0 {
-				if closing {
-					return
-				}
-				break
-			}
-			for rest := w.taken; len(rest) > 0; {
-				n := w.fits(rest)
-				err := w.commit(rest[:n])
-				for _, r := range rest[:n] {
-					r.done <- err
-				}
-				rest = rest[n:]
-			}
-			clear(w.taken)
+		if !w.gather() {
+			return
+		}
+		w.seal()
+	}
+}
+
+// gather takes what has queued. A sync costs as much for one entry as for a hundred, so it lets nearly as many queue as the
+// larger of the last two batches had, if they come before the other stage is idle for half the time of a sync. It returns
+// false when there will be nothing any more.
+func (w *writer) gather() bool {
+	var late <-chan time.Time
+	for {
+		w.mu.Lock()
+		n := len(w.queue)
+		w.want = max(w.sizes[0], w.sizes[1]) * 7 / 8
+		if n > 0 && n >= w.want || w.closing {
+			break
+		}
+		w.mu.Unlock()
+		if n > 0 && late == nil && len(w.free) == stages {
+			w.timer.Reset(time.Duration(w.took.Load()) / 2)
+			late = w.timer.C
+		}
+		select {
+		case <-w.wake:
+			continue
+		case <-late:
+		}
+		w.mu.Lock()
+		break
+	}
+	w.taken, w.queue = w.queue, w.taken[:0]
+	w.mu.Unlock()
+	w.timer.Stop()
+	w.sizes[0], w.sizes[1] = len(w.taken), w.sizes[0]
+	return len(w.taken) > 0
+}
+
+// seal makes batches of what was taken.
+func (w *writer) seal() {
+	for rest := w.taken; len(rest) > 0; {
+		b := w.take()
+		n := w.fits(rest)
+		b.reqs = append(b.reqs[:0], rest[:n]...)
+		rest = rest[n:]
+		if err := w.l.packer.admit(); err != nil {
+			b.answer(fmt.Errorf("couldn't make room in the ledger: %w", err))
+			w.free <- b
+		} else {
+			w.seq++
+			b.afresh, w.afresh = w.afresh, false
+			b.seal(w.l, w.seq)
+			w.sealed <- b
 		}
 	}
+	clear(w.taken)
+}
+
+// take returns a batch to fill. When one was lost, it waits for the other and goes back to what is durable.
+func (w *writer) take() *batch {
+	b := <-w.free
+	if !w.broken.Load() {
+		return b
+	}
+	other := <-w.free
+	b.revert()
+	other.revert()
+	w.seq, w.afresh = w.durable, true
+	w.broken.Store(false)
+	w.free <- other
+	return b
 }
 
 // fits returns how many of the requests go into one commit. One always does.
@@ -108,107 +190,53 @@ func (w *writer) fits(reqs []*request) int {
 // frameBytes is the most that the request adds to a frame.
 func (r *request) frameBytes() int64 { return int64(len(r.buf) + headSize*len(r.items)) }
 
-// commit makes one commit of requests. After an error none of their entries is in a log.
-func (w *writer) commit(reqs []*request) error {
-	if w.failed != nil {
-		return w.failed
-	}
-	if err := w.l.packer.admit(); err != nil {
-		return fmt.Errorf("couldn't make room in the ledger: %w", err)
-	}
-	defer w.forget()
-	entries := 0
-	for _, r := range reqs {
-		for i := range r.items {
-			it := &r.items[i]
-			if len(it.log.pending) == 0 {
-				w.touched = append(w.touched, it.log)
-			}
-			it.index = len(it.log.pending)
-			it.log.pending = append(it.log.pending, it.hash)
+// write is the second stage: it makes batches durable, in the order in which they were sealed.
+func (w *writer) write() {
+	defer close(w.ended)
+	for b := range w.sealed {
+		if b.afresh {
+			w.lost = nil
 		}
-		entries += len(r.items)
+		err := errors.Join(w.failed, w.lost)
+		if err == nil {
+			err = w.commit(b)
+		}
+		b.lost, w.lost = err, err
+		if err != nil {
+			w.broken.Store(true)
+			w.l.packer.reuse(b.frame)
+		}
+		b.answer(err)
+		w.free <- b
+		w.rouse()
 	}
-	now := w.l.cfg.Now().UTC()
-	chain := w.l.log(logID{commits, uint16(now.Year())})
-	c := w.sign(chain, now)
-	j := job{commit: c, chain: chain, logs: slices.Clone(w.touched), spans: make([]*tile.Span, len(w.touched))}
-	j.frame = w.frame(reqs, c, chain, entries)
-	if err := w.l.wal.write(j.frame); err != nil {
+}
+
+// commit makes a batch durable. After an error none of its entries is in a log.
+func (w *writer) commit(b *batch) error {
+	begin := time.Now()
+	if err := w.l.wal.write(b.frame); err != nil {
 		if errors.Is(err, querschott.ErrHalt) {
 			w.failed = err
 		}
-		w.l.packer.frames.Put(&j.frame)
 		return err
 	}
-	j.pos = walPosition{w.l.wal.seg, w.l.wal.off}
-	for i, g := range j.logs {
-		j.spans[i] = g.span
+	w.took.Store((7*w.took.Load() + int64(time.Since(begin))) / 8)
+	for _, r := range b.reqs {
+		for i := range r.receipts {
+			w.l.noteEpoch(r.receipts[i].leaf[:])
+		}
 	}
-	w.receipts(reqs, c)
-	w.l.packer.put(j)
-	w.seq = c.Seq
-	for _, g := range w.touched {
-		g.publish(g.span.New)
+	w.l.packer.put(job{
+		frame: b.frame, commit: b.commit, chain: b.chain, logs: b.logs, spans: b.spans,
+		pos: walPosition{w.l.wal.seg, w.l.wal.off},
+	})
+	for i, g := range b.logs {
+		g.head.Store(&b.spans[i].New)
 	}
-	chain.publish(c.chain.New)
+	b.chain.head.Store(&b.commit.chain.New)
+	w.durable = b.commit.Seq
 	return nil
-}
-
-// sign grows the touched logs and the log of commits, and signs the head of the latter.
-func (w *writer) sign(chain *log, now time.Time) *commit {
-	slices.SortFunc(w.touched, func(a, b *log) int { return a.id.compare(b.id) })
-	heads := make([]tile.Hash, len(w.touched))
-	for i, g := range w.touched {
-		g.span, g.position = tile.Grow(g.tree, g.pending), uint32(i)
-		heads[i] = proof.HeadLeaf(g.origin, g.span.New.Size, g.span.Root)
-	}
-	c := &commit{signer: chain.signer, index: chain.tree.Size, heads: tile.Grow(tile.Tree{}, heads)}
-	c.Commit = proof.Commit{
-		Seq: w.seq + 1, Time: now.UnixMicro(), Heads: uint32(len(heads)), Root: c.heads.Root,
-	}
-	c.chain = tile.Grow(chain.tree, []tile.Hash{tile.Leaf(c.Bytes())})
-	c.sig = chain.signer.Sign(c.chain.New.Size, c.chain.Root)
-	return c
-}
-
-func (w *writer) frame(reqs []*request, c *commit, chain *log, entries int) []byte {
-	var b []byte
-	if used, ok := w.l.packer.frames.Get().(*[]byte); ok {
-		b = *used
-	}
-	b = beginFrame(b)
-	for _, r := range reqs {
-		b = append(b, r.buf...)
-	}
-	for _, g := range w.touched {
-		b = appendHead(b, g.id, g.span.New.Size, g.span.Root)
-	}
-	return endFrame(b, c, chain.id.year, entries)
-}
-
-func (w *writer) receipts(reqs []*request, c *commit) {
-	for _, r := range reqs {
-		for i := range r.items {
-			it, out := &r.items[i], &r.receipts[i]
-			g := it.log
-			out.Origin, out.Index = g.origin, g.tree.Size+uint64(it.index)
-			out.commit, out.span, out.head = c, g.span, g.position
-			copy(out.leaf[:], r.buf[it.at:])
-			w.l.noteEpoch(out.leaf[:])
-		}
-	}
-}
-
-// forget clears what a batch left in the logs.
-func (w *writer) forget() {
-	for _, g := range w.touched {
-		g.pending, g.span = g.pending[:0], nil
-		if cap(g.pending) > 4096 {
-			g.pending = nil
-		}
-	}
-	w.touched = w.touched[:0]
 }
 
 // close refuses further requests and returns when all earlier ones are answered.
@@ -217,10 +245,7 @@ func (w *writer) close() bool {
 	was := w.closing
 	w.closing = true
 	w.mu.Unlock()
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
+	w.rouse()
 	<-w.ended
 	return !was
 }

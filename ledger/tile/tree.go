@@ -69,13 +69,42 @@ type Span struct {
 
 // Grow appends leaf hashes to a tree.
 func Grow(old Tree, leaves []Hash) *Span {
-	n := old.Size + uint64(len(leaves))
-	total := 0
-	for h := 0; n>>h > 0; h++ {
-		total += int(n>>h - old.Size>>h)
+	peaks, nodes := room(old, len(leaves))
+	s := &Span{}
+	s.grow(old, leaves, make([]Hash, peaks), make([]Hash, 0, nodes))
+	return s
+}
+
+// GrowAll appends leaf hashes to several trees. The spans share their memory, and the trees that come out of them share
+// theirs.
+func GrowAll(old []Tree, leaves [][]Hash) []Span {
+	peaks, nodes := 0, 0
+	for i := range old {
+		p, n := room(old[i], len(leaves[i]))
+		peaks, nodes = peaks+p, nodes+n
 	}
-	// Trees outlive spans, so the peaks have memory of their own.
-	s := &Span{Old: old, New: Tree{n, make([]Hash, bits.OnesCount64(n))}, nodes: append(make([]Hash, 0, total), leaves...)}
+	spans := make([]Span, len(old))
+	allPeaks, allNodes := make([]Hash, peaks), make([]Hash, nodes) // trees outlive spans
+	for i := range spans {
+		p, n := room(old[i], len(leaves[i]))
+		spans[i].grow(old[i], leaves[i], allPeaks[:p:p], allNodes[:0:n])
+		allPeaks, allNodes = allPeaks[p:], allNodes[n:]
+	}
+	return spans
+}
+
+// room returns how many peaks a grown tree has and how many complete nodes come into being.
+func room(old Tree, leaves int) (peaks, nodes int) {
+	n := old.Size + uint64(leaves)
+	for h := 0; n>>h > 0; h++ {
+		nodes += int(n>>h - old.Size>>h)
+	}
+	return bits.OnesCount64(n), nodes
+}
+
+func (s *Span) grow(old Tree, leaves, peaks, nodes []Hash) {
+	n := old.Size + uint64(len(leaves))
+	s.Old, s.New, s.nodes = old, Tree{n, peaks}, append(nodes, leaves...)
 	below := s.nodes
 	for h := 1; n>>h > 0; h++ {
 		first, end, belowFirst := old.Size>>h, n>>h, old.Size>>(h-1)
@@ -99,7 +128,6 @@ func Grow(old Tree, leaves []Hash) *Span {
 		}
 	}
 	s.Root = s.New.Root()
-	return s
 }
 
 // Level returns the complete nodes at a height that the span added, and the index of the first.
