@@ -53,15 +53,16 @@ func (p *Proxy) call(ctx context.Context, r *gate.Request, v *view) (*call, erro
 
 // send gets the header of the answer. If it fails, the call is closed.
 func (c *call) send(ctx context.Context, out *http.Request) error {
-	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	c.ctx, c.cancel = own, cancel
 	unlink := context.AfterFunc(ctx, func() { c.cancel(context.Cause(ctx)) })
 	defer unlink()
 	c.limit = time.AfterFunc(c.p.cfg.Timeouts.Answer, func() { c.cancel(errTooSlow) })
 	c.idle = time.AfterFunc(time.Hour, func() { c.cancel(errSilent) })
 	c.idle.Stop()
-	resp, err := c.way.transport.RoundTrip(out.WithContext(c.ctx))
+	resp, err := c.way.transport.RoundTrip(out.WithContext(own))
 	if err != nil {
-		c.late = isTimeout(c.ctx, err)
+		c.late = isTimeout(context.Cause(own), err)
 		c.close()
 		return c.failure(ctx, err)
 	}
@@ -128,18 +129,22 @@ func (c *call) Read(b []byte) (int, error) {
 	n, err := c.resp.Body.Read(b)
 	c.idle.Stop()
 	if err != nil && !errors.Is(err, io.EOF) {
-		if cause := context.Cause(c.ctx); cause != nil {
+		if cause := c.cause(); cause != nil {
 			err = cause
 		}
 	}
 	return n, err
 }
 
-// isTimeout reports whether the service took too long.
-func isTimeout(ctx context.Context, err error) bool {
-	cause := context.Cause(ctx)
-	if errors.Is(cause, errSilent) || errors.Is(cause, errTooSlow) || errors.Is(cause, context.DeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
-		return true
+// cause is why the call was given up, nil if it was not.
+func (c *call) cause() error { return context.Cause(c.ctx) }
+
+// isTimeout reports whether the service took too long, cause being why the call was given up, or nil.
+func isTimeout(cause, err error) bool {
+	for _, known := range []error{errSilent, errTooSlow, context.DeadlineExceeded} {
+		if errors.Is(cause, known) || errors.Is(err, known) {
+			return true
+		}
 	}
 	var timeout net.Error
 	return errors.As(err, &timeout) && timeout.Timeout()

@@ -9,8 +9,9 @@
 //     one even if it turns out to be none, so a long answer may be counted too high, never too low.
 //   - What the rules looked at is what the service sees: a path or a query that two readers could understand differently
 //     is refused with 400, and so is a request that names two insurers.
-//   - An insurer is taken from path, host name, query or header only, never from a body: the door is decided before a
-//     body is read. Places that contradict each other refuse the request.
+//   - An insurer is taken from path, host name, query or header only, never from a body, which may come slowly or be too
+//     large to look into. Places that contradict each other refuse the request.
+//   - Whoever may reach one person only gets no request through that names another.
 //   - Whatever the service sends costs bounded time and memory: headers, silence, endless answers, compressed bombs, deep
 //     documents. Each has its limit, and each compartment its own connections, so that one insurer's slow service holds up
 //     nobody else.

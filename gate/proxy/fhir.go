@@ -1,6 +1,9 @@
 package proxy
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // resource is a FHIR resource that is being read.
 type resource struct {
@@ -118,18 +121,31 @@ func (t *resources) take() found {
 	return f
 }
 
-// identifier adds a person if the identifier is a KVNR. http://fhir.de/sid/gkv/kvid-10 and its older and private forms
-// end alike.
-func (t *resources) identifier(system, value string) {
-	if strings.HasSuffix(system, "/kvid-10") {
-		t.found.person(value)
+// isKVNRSystem reports whether identifiers of the system are KVNR: http://fhir.de/sid/gkv/kvid-10, and its older and private
+// forms, which end alike.
+func isKVNRSystem(system string) bool { return strings.HasSuffix(system, "/kvid-10") }
+
+// identifier adds a person if the identifier is a KVNR.
+func (t *resources) identifier(f *fhirFrame) {
+	if f.kvnr {
+		t.found.person(f.value)
 	}
 }
 
-func (t *resources) reference(ref string) {
-	if strings.HasPrefix(ref, "Patient/") || strings.Contains(ref, "/Patient/") {
-		t.found.person(ref)
+func (t *resources) reference(ref []byte) {
+	if bytes.HasPrefix(ref, []byte("Patient/")) || bytes.Contains(ref, []byte("/Patient/")) {
+		t.found.person(string(ref))
 	}
+}
+
+// intern makes strings of the usual words without a copy of each.
+func intern(text []byte) string {
+	for _, usual := range []string{"Patient", "Observation", "Coverage", "Bundle", "Encounter", "Condition", "match", "include"} {
+		if string(text) == usual {
+			return usual
+		}
+	}
+	return string(text)
 }
 
 // role is what a container means in a FHIR document.
@@ -146,10 +162,60 @@ const (
 	roleWrap // XML only: <resource>, which holds the resource's own element
 )
 
+// word is a member's name that means something here.
+type word uint8
+
+const (
+	wordOther word = iota
+	wordResourceType
+	wordEntry
+	wordParameter
+	wordPart
+	wordResource
+	wordSearch
+	wordMode
+	wordIdentifier
+	wordReference
+	wordID
+	wordSystem
+	wordValue
+)
+
+func wordOf(name string) word {
+	switch name {
+	case "resourceType":
+		return wordResourceType
+	case "entry":
+		return wordEntry
+	case "parameter":
+		return wordParameter
+	case "part":
+		return wordPart
+	case "resource":
+		return wordResource
+	case "search":
+		return wordSearch
+	case "mode":
+		return wordMode
+	case "identifier":
+		return wordIdentifier
+	case "reference":
+		return wordReference
+	case "id":
+		return wordID
+	case "system":
+		return wordSystem
+	case "value":
+		return wordValue
+	}
+	return wordOther
+}
+
 // fhirFrame is an open container.
 type fhirFrame struct {
-	role          role
-	system, value string // of an identifier
+	role  role
+	kvnr  bool   // the system of an identifier is that of KVNR
+	value string // of an identifier
 }
 
 // fhirListener reads a FHIR document in JSON.
@@ -157,7 +223,7 @@ type fhirListener struct {
 	resources
 	frames [maxDepth]fhirFrame
 	depth  int
-	key    string // of the member that comes next
+	key    word // of the member that comes next
 }
 
 func (l *fhirListener) roleOf(array bool) role {
@@ -172,17 +238,17 @@ func (l *fhirListener) roleOf(array bool) role {
 		return roleEntry
 	case parent == roleIdentifiers && !array:
 		return roleIdentifier
-	case array && parent == roleResource && (l.key == "entry" || l.key == "parameter"), array && parent == roleEntry && l.key == "part":
+	case array && parent == roleResource && (l.key == wordEntry || l.key == wordParameter), array && parent == roleEntry && l.key == wordPart:
 		return roleEntries
-	case array && l.key == "identifier":
+	case array && l.key == wordIdentifier:
 		return roleIdentifiers
 	case array:
 		return roleOther
-	case parent == roleEntry && l.key == "resource":
+	case parent == roleEntry && l.key == wordResource:
 		return roleResource
-	case parent == roleEntry && l.key == "search":
+	case parent == roleEntry && l.key == wordSearch:
 		return roleSearch
-	case l.key == "identifier":
+	case l.key == wordIdentifier:
 		return roleIdentifier
 	}
 	return roleOther
@@ -211,17 +277,14 @@ func (l *fhirListener) end() {
 	case roleEntry:
 		l.endEntry()
 	case roleIdentifier:
-		l.identifier(f.system, f.value)
+		l.identifier(f)
 	default:
 	}
 }
 
 func (l *fhirListener) name(key []byte) {
-	l.key = ""
-	if len(key) <= maxWord {
-		l.key = string(key)
-	}
-	if l.key != "resourceType" && l.key != "entry" && l.key != "parameter" {
+	l.key = wordOf(string(key))
+	if l.key != wordResourceType && l.key != wordEntry && l.key != wordParameter {
 		l.content()
 	}
 }
@@ -238,21 +301,21 @@ func (l *fhirListener) scalar(text []byte) {
 		return
 	}
 	f := &l.frames[l.depth-1]
-	if l.key != "resourceType" {
+	if l.key != wordResourceType {
 		l.content()
 	}
 	switch {
-	case f.role == roleResource && l.key == "resourceType":
-		l.setKind(string(text))
-	case f.role == roleResource && l.key == "id":
+	case f.role == roleResource && l.key == wordResourceType:
+		l.setKind(intern(text))
+	case f.role == roleResource && l.key == wordID:
 		l.current().id = string(text)
-	case f.role == roleSearch && l.key == "mode":
-		l.setMode(string(text))
-	case l.key == "reference":
-		l.reference(string(text)) // wherever it stands: whoever is referred to is named by the answer
-	case f.role == roleIdentifier && l.key == "system":
-		f.system = string(text)
-	case f.role == roleIdentifier && l.key == "value":
+	case f.role == roleSearch && l.key == wordMode:
+		l.setMode(intern(text))
+	case l.key == wordReference:
+		l.reference(text) // wherever it stands: whoever is referred to is named by the answer
+	case f.role == roleIdentifier && l.key == wordSystem:
+		f.kvnr = isKVNRSystem(string(text))
+	case f.role == roleIdentifier && l.key == wordValue:
 		f.value = string(text)
 	}
 }

@@ -176,13 +176,13 @@ func (l *fhirXML) start(t xml.StartElement) {
 func (l *fhirXML) value(f *fhirXMLFrame, name, value string) {
 	switch {
 	case name == "reference":
-		l.reference(value)
+		l.reference([]byte(value))
 	case f.role == roleResource && name == "id":
 		l.current().id = value
 	case f.role == roleSearch && name == "mode":
 		l.setMode(value)
 	case f.role == roleIdentifier && name == "system":
-		f.system = value
+		f.kvnr = isKVNRSystem(value)
 	case f.role == roleIdentifier && name == "value":
 		f.value = value
 	}
@@ -200,7 +200,7 @@ func (l *fhirXML) endElement(t xml.EndElement) error {
 	case roleEntry:
 		l.endEntry()
 	case roleIdentifier:
-		l.identifier(f.system, f.value)
+		l.identifier(&f.fhirFrame)
 	default:
 	}
 	return nil

@@ -41,26 +41,31 @@ func (f *found) person(text string) {
 	if text == "" || !isName(text) {
 		return
 	}
-	if f.seen == nil {
-		f.seen = map[string]struct{}{}
-	}
 	kvnr, ok := asKVNR(text)
 	if ok {
 		text = kvnr.Reveal()
 	}
-	if _, twice := f.seen[text]; twice {
+	f.add(text, ok)
+}
+
+// add adds a person by KVNR or by a name of the service's own.
+func (f *found) add(name string, kvnr bool) {
+	if _, twice := f.seen[name]; twice {
 		return
 	}
-	switch {
-	case ok:
-		f.seen[text] = struct{}{}
-		f.persons = append(f.persons, kvnr)
-	case len(f.others) < maxOthers:
-		f.seen[text] = struct{}{}
-		f.others = append(f.others, text)
-	default:
+	if !kvnr && len(f.others) >= maxOthers {
 		f.omitted++
+		return
 	}
+	if f.seen == nil {
+		f.seen = map[string]struct{}{}
+	}
+	f.seen[name] = struct{}{}
+	if kvnr {
+		f.persons = append(f.persons, querschott.KVNR(name))
+		return
+	}
+	f.others = append(f.others, name)
 }
 
 // isName reports whether text may stand in the ledger as the name of a person in the service's own words.
@@ -76,7 +81,10 @@ func asKVNR(s string) (querschott.KVNR, bool) {
 	if len(s) != 10 || (s[0]|0x20) < 'a' || (s[0]|0x20) > 'z' || strings.Trim(s[1:], "0123456789") != "" {
 		return "", false
 	}
-	return querschott.KVNR(strings.ToUpper(s)), true
+	if s[0] >= 'a' {
+		s = strings.ToUpper(s)
+	}
+	return querschott.KVNR(s), true
 }
 
 func (f *found) kind(name string, n uint32) {
@@ -96,10 +104,10 @@ func (f *found) merge(g *found) {
 	f.included += g.included
 	f.omitted += g.omitted
 	for _, p := range g.persons {
-		f.person(p.Reveal())
+		f.add(p.Reveal(), true)
 	}
 	for _, o := range g.others {
-		f.person(o)
+		f.add(o, false)
 	}
 	for name, n := range g.types {
 		f.kind(name, n)

@@ -60,79 +60,82 @@ func silent(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
 
 const okHeader = "HTTP/1.1 200 OK\r\nContent-Type: application/fhir+json\r\n"
 
+// hostileServices are services that do harm, whether they mean to or not.
+var hostileServices = []struct {
+	name   string
+	send   func(net.Conn)
+	status int // of the refusal; 0: the answer begins, and is cut
+}{
+	{"says nothing", silent, 504},
+	{"hangs up", func(net.Conn) {}, 502},
+	{"no HTTP", func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-OpenSSH A123456780\r\n\r\n") }, 502},
+	{"flood of headers", func(c net.Conn) {
+		_, _ = io.WriteString(c, okHeader)
+		forever(c, "X-A: "+strings.Repeat("b", 1000)+"\r\n")
+	}, 502},
+	{"one endless header", func(c net.Conn) {
+		_, _ = io.WriteString(c, okHeader+"X-A: ")
+		forever(c, strings.Repeat("b", 1000))
+	}, 502},
+	{"early hints without end", func(c net.Conn) { forever(c, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n") }, 502},
+	{"slow header", func(c net.Conn) { _, _ = io.WriteString(c, okHeader); silent(c) }, 504},
+	{"slow body", func(c net.Conn) { _, _ = io.WriteString(c, okHeader+"Content-Length: 100\r\n\r\n{"); silent(c) }, 504},
+	{"drops of a body", func(c net.Conn) {
+		_, _ = io.WriteString(c, okHeader+"\r\n")
+		for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
+			if _, err := io.WriteString(c, " "); err != nil {
+				tick.Stop()
+				return
+			}
+		}
+	}, 504},
+	{"half a body", func(c net.Conn) { _, _ = io.WriteString(c, okHeader+"Content-Length: 100\r\n\r\n{}") }, 502},
+	{"two lengths", func(c net.Conn) {
+		_, _ = io.WriteString(c, okHeader+"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} ")
+	}, 502},
+	{"broken chunks", func(c net.Conn) {
+		_, _ = io.WriteString(c, okHeader+"Transfer-Encoding: chunked\r\n\r\nzz\r\n")
+	}, 502},
+	{"half a chunk", func(c net.Conn) {
+		_, _ = io.WriteString(c, okHeader+"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
+	}, 502},
+	{"unknown transfer coding", func(c net.Conn) {
+		_, _ = io.WriteString(c, okHeader+"Transfer-Encoding: gzip\r\n\r\n{}")
+	}, 502},
+	{"status 000", func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 000 Nothing\r\nContent-Length: 0\r\n\r\n") }, 502},
+	{"status 999", func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 999 Much\r\nContent-Length: 0\r\n\r\n") }, 502},
+	{"switches unasked", func(c net.Conn) {
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		silent(c)
+	}, 502},
+	{"endless body", func(c net.Conn) {
+		_, _ = io.WriteString(c, okHeader+"\r\n{\"resourceType\":\"Bundle\",\"a\":\"")
+		forever(c, strings.Repeat("a", 1000))
+	}, 0},
+	{"long body that breaks off", func(c net.Conn) {
+		_, _ = io.WriteString(c, okHeader+"Content-Length: 100000\r\n\r\n"+strings.Repeat(" ", 50_000))
+	}, 0},
+	{"long body that falls silent", func(c net.Conn) {
+		_, _ = io.WriteString(c, okHeader+"Content-Length: 100000\r\n\r\n"+strings.Repeat(" ", 50_000))
+		silent(c)
+	}, 0},
+	{"long body in drops", func(c net.Conn) {
+		_, _ = io.WriteString(c, okHeader+"\r\n"+strings.Repeat(" ", 50_000))
+		for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
+			if _, err := io.WriteString(c, " "); err != nil {
+				tick.Stop()
+				return
+			}
+		}
+	}, 0},
+}
+
 func TestHostileServices(t *testing.T) {
 	patience := func(s *Settings) {
 		s.Timeouts = TimeoutSettings{time.Second, time.Second, 300 * time.Millisecond, 600 * time.Millisecond, 300 * time.Millisecond, 900 * time.Millisecond}
 		s.Limits.Buffer, s.Limits.Answer, s.Limits.Header = 4<<10, 1<<20, 8<<10
 	}
-	for _, tc := range []struct {
-		name   string
-		send   func(net.Conn)
-		status int // of the refusal; 0: the answer begins, and is cut
-	}{
-		{"says nothing", silent, 504},
-		{"hangs up", func(net.Conn) {}, 502},
-		{"no HTTP", func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-OpenSSH A123456780\r\n\r\n") }, 502},
-		{"flood of headers", func(c net.Conn) {
-			_, _ = io.WriteString(c, okHeader)
-			forever(c, "X-A: "+strings.Repeat("b", 1000)+"\r\n")
-		}, 502},
-		{"one endless header", func(c net.Conn) {
-			_, _ = io.WriteString(c, okHeader+"X-A: ")
-			forever(c, strings.Repeat("b", 1000))
-		}, 502},
-		{"early hints without end", func(c net.Conn) { forever(c, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n") }, 502},
-		{"slow header", func(c net.Conn) { _, _ = io.WriteString(c, okHeader); silent(c) }, 504},
-		{"slow body", func(c net.Conn) { _, _ = io.WriteString(c, okHeader+"Content-Length: 100\r\n\r\n{"); silent(c) }, 504},
-		{"drops of a body", func(c net.Conn) {
-			_, _ = io.WriteString(c, okHeader+"\r\n")
-			for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
-				if _, err := io.WriteString(c, " "); err != nil {
-					tick.Stop()
-					return
-				}
-			}
-		}, 504},
-		{"half a body", func(c net.Conn) { _, _ = io.WriteString(c, okHeader+"Content-Length: 100\r\n\r\n{}") }, 502},
-		{"two lengths", func(c net.Conn) {
-			_, _ = io.WriteString(c, okHeader+"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} ")
-		}, 502},
-		{"broken chunks", func(c net.Conn) {
-			_, _ = io.WriteString(c, okHeader+"Transfer-Encoding: chunked\r\n\r\nzz\r\n")
-		}, 502},
-		{"half a chunk", func(c net.Conn) {
-			_, _ = io.WriteString(c, okHeader+"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
-		}, 502},
-		{"unknown transfer coding", func(c net.Conn) {
-			_, _ = io.WriteString(c, okHeader+"Transfer-Encoding: gzip\r\n\r\n{}")
-		}, 502},
-		{"status 000", func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 000 Nothing\r\nContent-Length: 0\r\n\r\n") }, 502},
-		{"status 999", func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 999 Much\r\nContent-Length: 0\r\n\r\n") }, 502},
-		{"switches unasked", func(c net.Conn) {
-			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-			silent(c)
-		}, 502},
-		{"endless body", func(c net.Conn) {
-			_, _ = io.WriteString(c, okHeader+"\r\n{\"resourceType\":\"Bundle\",\"a\":\"")
-			forever(c, strings.Repeat("a", 1000))
-		}, 0},
-		{"long body that breaks off", func(c net.Conn) {
-			_, _ = io.WriteString(c, okHeader+"Content-Length: 100000\r\n\r\n"+strings.Repeat(" ", 50_000))
-		}, 0},
-		{"long body that falls silent", func(c net.Conn) {
-			_, _ = io.WriteString(c, okHeader+"Content-Length: 100000\r\n\r\n"+strings.Repeat(" ", 50_000))
-			silent(c)
-		}, 0},
-		{"long body in drops", func(c net.Conn) {
-			_, _ = io.WriteString(c, okHeader+"\r\n"+strings.Repeat(" ", 50_000))
-			for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
-				if _, err := io.WriteString(c, " "); err != nil {
-					tick.Stop()
-					return
-				}
-			}
-		}, 0},
-	} {
+	for _, tc := range hostileServices {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorldAt(t, rawService(t, tc.send), patience)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -122,33 +123,44 @@ func (p *Proxy) Locate(_ context.Context, r *gate.Request) (gate.Place, error) {
 	return place, nil
 }
 
-// look finds out all that can be known of a request.
+// look finds out all that can be known of a request, and refuses one that the service must not see.
 func (p *Proxy) look(r *gate.Request) (*view, error) {
 	v, err := p.rules.look(r.Raw)
+	if err == nil {
+		v.findPersons()
+		err = p.lookInside(r, v)
+	}
+	if err == nil && r.Caller.Person != "" && slices.ContainsFunc(v.persons.persons, func(k querschott.KVNR) bool { return k != r.Caller.Person }) {
+		err = querschott.Refuse(querschott.CodeForbidden, "the request is about somebody else")
+	}
 	if err != nil {
 		p.stats.refused.Add(1)
 		return nil, err
 	}
-	v.findPersons()
+	return v, nil
+}
+
+// lookInside looks for persons in the body, if a rule says so, and puts it back.
+func (p *Proxy) lookInside(r *gate.Request, v *view) error {
 	form, other := v.wantsBody(r.Raw.Header.Get("Content-Type"))
-	if !form && !other || r.Raw.Method == http.MethodGet && !form && r.Raw.ContentLength == 0 {
-		return v, nil
+	if !form && !other || r.Raw.ContentLength == 0 {
+		return nil
 	}
 	if r.Raw.Header.Get("Content-Encoding") != "" {
-		return nil, querschott.Refuse(querschott.CodeInvalid, "a compressed body is not taken here")
+		return querschott.Refuse(querschott.CodeInvalid, "a compressed body is not taken here")
 	}
 	body, again, err := peek(r.Body, p.cfg.Limits.Inspect)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r.Body, r.Raw.Body = again, io.NopCloser(again)
 	if err := v.findInBody(body, form); err != nil {
 		if form || p.cfg.Unreadable == block {
-			return nil, querschott.Refuse(querschott.CodeInvalid, "the body cannot be read")
+			return querschott.Refuse(querschott.CodeInvalid, "the body cannot be read")
 		}
 		v.persons.unknown = true
 	}
-	return v, nil
+	return nil
 }
 
 // Backend is a [gate.Backend]. An error is a [querschott.Error] or a [zeta.Error], which the gate shows in its own form.
@@ -246,7 +258,7 @@ func (c *call) failure(ctx context.Context, err error) error {
 	}
 	p.stats.failed.Add(1)
 	reason := zeta.ReasonUpstream
-	if ctx.Err() != nil || c.late || isTimeout(c.ctx, err) {
+	if ctx.Err() != nil || c.late || isTimeout(c.cause(), err) {
 		reason = zeta.ReasonUpstreamTimeout
 	}
 	return zeta.Upstream(reason, fmt.Errorf("couldn't get an answer from %s: %s", p.upstream.Host, words(err)))
@@ -269,7 +281,7 @@ func words(err error) string {
 	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return e.Error()
 	}
-	if isTimeout(context.Background(), err) {
+	if isTimeout(nil, err) {
 		return "no answer in time"
 	}
 	return "what it sent is not valid HTTP, or too much"

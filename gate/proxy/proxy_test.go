@@ -331,6 +331,27 @@ func TestBodiesOfRequests(t *testing.T) {
 	}
 }
 
+// Who may reach oneself only gets nothing through that is about somebody else, wherever it names that person.
+func TestForeignPersons(t *testing.T) {
+	up := newFHIRForTests(t, 3)
+	w := newWorld(t, up, nil)
+	own, foreign := kvnr(0), kvnr(1)
+	for target, allowed := range map[string]bool{
+		"GET /fhir/Patient/" + own: true, "GET /fhir/Patient/" + foreign: false, "GET /fhir/Patient/" + strings.ToLower(foreign): false,
+		"GET /fhir/Observation?patient=" + own: true, "GET /fhir/Observation?patient=" + own + ",Patient/" + foreign: false,
+		"GET /fhir/Observation?patient=" + own + "&patient.identifier=x%7C" + foreign:                                              false,
+		`POST /fhir/Observation {"subject":{"reference":"Patient/` + own + `"}}`:                                                   true,
+		`POST /fhir/Observation {"subject":{"reference":"Patient/` + own + `"},"subject":{"reference":"Patient/` + foreign + `"}}`: false,
+	} {
+		parts := strings.SplitN(target+" ", " ", 3)
+		r := request(parts[0], parts[1], strings.TrimSpace(parts[2]), "Content-Type", "application/json")
+		r.Caller.Person = querschott.KVNR(own)
+		if _, err := w.ask(r); allowed != (err == nil) || err != nil && querschott.CodeOf(err) != querschott.CodeForbidden {
+			t.Errorf("%s: %v", target, err)
+		}
+	}
+}
+
 // The caller's body breaking off, or being larger than the route allows, is the caller's fault.
 func TestCallersBodyFails(t *testing.T) {
 	w := newWorld(t, newFHIRForTests(t, 1), nil)

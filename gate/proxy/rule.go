@@ -150,7 +150,7 @@ func (s *Settings) insurerFinders(where []string, template []segment) ([]finder,
 	list, err := parseFinders(where, template)
 	for _, f := range list {
 		if f.inBody() {
-			return nil, errors.New("the door is decided before the body is read: use path, query, header, host or value")
+			return nil, errors.New("an insurer is not looked for in a body: use path, query, header, host or value")
 		}
 	}
 	return list, err

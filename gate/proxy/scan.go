@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 )
@@ -67,6 +66,11 @@ func (s *scanner) write(b []byte) error {
 	for i := 0; i < len(b) && s.err == nil; {
 		if s.state == inString {
 			n := plain(b[i:])
+			if i+n < len(b) && b[i+n] == '"' && !s.escaped && len(s.text) == 0 {
+				s.endString(b[i : i+n]) // the usual one: it need not be kept
+				i += n + 1
+				continue
+			}
 			s.keep(b[i : i+n])
 			if i += n; i == len(b) {
 				break
@@ -88,9 +92,6 @@ func (s *scanner) finish() error {
 	}
 	return s.err
 }
-
-// empty reports whether nothing of a document has come yet.
-func (s *scanner) empty() bool { return s.err == nil && s.state == wantValue && s.depth == 0 }
 
 func (s *scanner) reset() {
 	s.state, s.err, s.depth, s.text = wantValue, nil, 0, s.text[:0]
@@ -159,13 +160,17 @@ func (s *scanner) inString(c byte) {
 		if s.escaped {
 			text = unescape(text)
 		}
-		if s.key {
-			s.hear.name(text[:min(len(text), maxText)])
-			s.state = wantColon
-			return
-		}
-		s.value(text)
+		s.endString(text)
 	}
+}
+
+func (s *scanner) endString(text []byte) {
+	if s.key {
+		s.hear.name(text[:min(len(text), maxText)])
+		s.state = wantColon
+		return
+	}
+	s.value(text)
 }
 
 func (s *scanner) inEscape(c byte) {
@@ -338,4 +343,6 @@ func (s *scanner) close(array bool) {
 	s.behind()
 }
 
-func isHex(c byte) bool { return bytes.IndexByte([]byte("0123456789abcdefABCDEF"), c) >= 0 }
+func isHex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+}
