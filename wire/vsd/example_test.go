@@ -71,7 +71,7 @@ func private() *Record {
 		ID: number(3), Type: "private Krankenversicherung", Period: Period{Start: "1980-01-01"}, Order: "tvbshh",
 		PKV: &PKV{
 			Tariff: Coded{"04", "Notlagentarif"}, Status: Coded{"VN", "Versicherungsnehmer"},
-			Hints:    []Hint{{Text: "Beihilfe\n* für **Physio** & \"mehr\"", Roles: []string{"1.2.276.0.76.4.50", "1.2.276.0.76.4.51"}}, {Text: "zweiter"}},
+			Hints:    []Hint{{Text: "Beihilfe\n*\tfür **Physio** & \"mehr\"", Roles: []string{"1.2.276.0.76.4.50", "1.2.276.0.76.4.51"}}, {Text: "zweiter"}},
 			Hospital: []Hospital{{General: percent(100), TwoBed: percent(50), OneBed: percent(0), Difference: percent(25), Chief: Share{Plain: true, Yes: true}, Attending: Share{Percent: percent(80)}}},
 			Aid:      []Aid{{Entitled: true, Quota: percent(80)}},
 		},

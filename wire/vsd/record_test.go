@@ -41,6 +41,14 @@ func TestRecordsSurvive(t *testing.T) {
 	}
 	check(t, statutory())
 	check(t, private())
+	for _, g := range []Gender{Male, Female, Indeterminate, UnknownGender} {
+		r := private()
+		r.Patient.Gender, r.Patient.Addresses = g, nil
+		check(t, r)
+	}
+	plain := statutory()
+	plain.Patient.Addresses = []Address{{Kind: Physical, City: "Wolkenstadt", Country: germany, Lines: []Line{{Text: "eine"}, {Text: "zwei"}}}}
+	check(t, plain)
 	rapid.Check(t, func(t *rapid.T) { check(t, invented(rapid.Uint64().Draw(t, "seed"))) })
 }
 

@@ -46,11 +46,14 @@ func (r *Record) Validate() error {
 }
 
 // checker keeps the first failure.
-type checker struct{ err *Error }
+type checker struct {
+	err  *Error
+	base string // path that the elements named continue; they are put together only when something fails
+}
 
 func (c *checker) require(ok bool, element, rule, problem string) {
 	if !ok && c.err == nil {
-		c.err = &Error{Element: element, Rule: rule, Problem: problem}
+		c.err = &Error{Element: c.base + element, Rule: rule, Problem: problem}
 	}
 }
 
@@ -114,30 +117,34 @@ func (c *checker) patient(p *Patient) {
 }
 
 func (c *checker) contact(t Contact, element string) {
-	c.require(allowed(t.System, allowedTelecom), element+".system", "", "it is none of FHIR's")
-	c.text(t.Value, element+".value", maxContact)
+	c.base = element
+	c.require(allowed(t.System, allowedTelecom), ".system", "", "it is none of FHIR's")
+	c.text(t.Value, ".value", maxContact)
+	c.base = ""
 }
 
 func (c *checker) address(a *Address, element string) {
-	c.require(a.Kind == Physical || a.Kind == Postal || a.Kind == NoKind, element+".type", "", "it is neither physical nor postal")
-	c.require(len(a.Lines) <= maxLines, element+".line", "", "there are too many")
+	c.base = element
+	c.require(a.Kind == Physical || a.Kind == Postal || a.Kind == NoKind, ".type", "", "it is neither physical nor postal")
+	c.require(len(a.Lines) <= maxLines, ".line", "", "there are too many")
 	for i := range a.Lines {
 		l := &a.Lines[i]
-		c.text(l.Text, element+".line", maxLine)
-		c.optional(l.Street, element+".line.extension(streetName)", maxStreet)
-		c.optional(l.Number, element+".line.extension(houseNumber)", maxNumber)
-		c.optional(l.Addition, element+".line.extension(additionalLocator)", maxLocator)
-		c.optional(strings.TrimPrefix(l.Box, "Postfach "), element+".line.extension(postBox)", maxBox)
-		c.require(a.Kind == Postal || l.Box == "", element+".line.extension(postBox)", "", "only a postal address has a box")
-		c.require(a.Kind != Postal || l.Street == "" && l.Number == "" && l.Addition == "", element+".line", "",
+		c.text(l.Text, ".line", maxLine)
+		c.optional(l.Street, ".line.extension(streetName)", maxStreet)
+		c.optional(l.Number, ".line.extension(houseNumber)", maxNumber)
+		c.optional(l.Addition, ".line.extension(additionalLocator)", maxLocator)
+		c.optional(strings.TrimPrefix(l.Box, "Postfach "), ".line.extension(postBox)", maxBox)
+		c.require(a.Kind == Postal || l.Box == "", ".line.extension(postBox)", "", "only a postal address has a box")
+		c.require(a.Kind != Postal || l.Street == "" && l.Number == "" && l.Addition == "", ".line", "",
 			"a postal address has nothing but a box")
 	}
-	c.optional(a.City, element+".city", maxCity)
-	c.optional(a.PostalCode, element+".postalCode", maxPostalCode)
-	c.text(a.Country.Text, element+".country", maxCountry)
-	c.require(isoCountry(a.Country.Code) || isoSupplement(a.Country.Code), element+".country", ruleCountry,
+	c.optional(a.City, ".city", maxCity)
+	c.optional(a.PostalCode, ".postalCode", maxPostalCode)
+	c.text(a.Country.Text, ".country", maxCountry)
+	c.require(isoCountry(a.Country.Code) || isoSupplement(a.Country.Code), ".country", ruleCountry,
 		"it has no code of ISO 3166-1 or its supplement")
-	c.require(a.Country.DEUEV == "" || deuevCountry(a.Country.DEUEV), element+".country", "", "it has no code of DEÜV Anlage 8")
+	c.require(a.Country.DEUEV == "" || deuevCountry(a.Country.DEUEV), ".country", "", "it has no code of DEÜV Anlage 8")
+	c.base = ""
 }
 
 func (c *checker) coverage(v *Coverage) {
@@ -171,14 +178,18 @@ func (c *checker) order(v *Coverage) {
 }
 
 func (c *checker) period(p Period, element string) {
-	c.require(p.Start.Full(), element+".start", ruleDate, "it is no full date")
-	c.require(p.End == "" || p.End.Full(), element+".end", ruleDate, "it is no full date")
-	c.require(p.End == "" || p.End >= p.Start, element, "", "it ends before it begins")
+	c.base = element
+	c.require(p.Start.Full(), ".start", ruleDate, "it is no full date")
+	c.require(p.End == "" || p.End.Full(), ".end", ruleDate, "it is no full date")
+	c.require(p.End == "" || p.End >= p.Start, "", "", "it ends before it begins")
+	c.base = ""
 }
 
 func (c *checker) coded(v Coded, codes, element string) {
-	c.require(allowed(v.Code, codes), element, "", "it has no code of the value set")
-	c.optional(v.Display, element+".display", maxDisplay)
+	c.base = element
+	c.require(allowed(v.Code, codes), "", "", "it has no code of the value set")
+	c.optional(v.Display, ".display", maxDisplay)
+	c.base = ""
 }
 
 func (c *checker) gkv(g *GKV) {
