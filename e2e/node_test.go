@@ -31,17 +31,18 @@ const hostname = "localhost"
 
 // installation is a node's directory, made with the commands that an administrator uses, for an invented world.
 type installation struct {
-	dir    string
-	config string
-	world  *drill.World
-	ca     *drill.CA
+	dir     string
+	config  string
+	world   *drill.World
+	ca      *drill.CA
+	program string // under test, as a shell would find it
 }
 
 // install makes a directory with every insurer of a world of the given size. Its SMTP ports are free ones of loopback.
 func install(t testing.TB, insurers int) *installation {
 	t.Helper()
 	dir := t.TempDir()
-	i := &installation{dir: dir, config: filepath.Join(dir, node.ConfigFile), world: drill.NewWorld(7, insurers, 100*insurers)}
+	i := &installation{program: "querschott", dir: dir, config: filepath.Join(dir, node.ConfigFile), world: drill.NewWorld(7, insurers, 100*insurers)}
 	command(t, "init", dir, "--domain", "e2e.querschott.example")
 	i.set(t, map[string]string{
 		"starttls": "127.0.0.1:0", "tls": "127.0.0.1:0", "listen": `""`, "hostname": hostname, "format": "json",
@@ -209,7 +210,7 @@ func (r *record) String() string {
 // start starts the node. It may not be ready yet.
 func (i *installation) start(t testing.TB) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command("querschott", "--config", i.config, "serve"), ready: make(chan node.Addresses, 1), ended: make(chan struct{}), log: &record{}}
+	p := &process{cmd: exec.Command(i.program, "--config", i.config, "serve"), ready: make(chan node.Addresses, 1), ended: make(chan struct{}), log: &record{}}
 	out, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
