@@ -15,7 +15,8 @@ import (
 	"github.com/querschott/querschott/wire/vsd"
 )
 
-// Path is the endpoint. It has no id: whose data it is stands in the proof of presence only.
+// Path is the endpoint, the whole path of the service's route. It has no id: whose data it is stands in the proof of
+// presence only.
 const Path = "/vsdservice/v1/vsdmbundle"
 
 // The groups of fields that a successful answer reaches.
@@ -31,7 +32,7 @@ const (
 //	79207  presence missing (to the gate)  79011  pattern of the KVNR
 //	79401  caller malformed (to the gate)  79012  IK of no insurer here
 //	79402  presence malformed (to the gate) 79013 KVNR that this IK does not know
-//	       door                            79100  a failure of ours
+//	       door                             79100 a failure of ours
 //	79030  Accept or If-None-Match malformed
 //	79031  no such format
 //	79016  profileVersion missing
@@ -39,8 +40,8 @@ const (
 //
 // The answers to the gate carry ZETA-Cause: Proxy (A_26974-01); a gate passes none of them on.
 func (s *Service) Answer(_ context.Context, r *service.Request) (*service.Answer, error) {
-	if r.Path != Path {
-		return nil, querschott.Refuse(querschott.CodeNotFound, "there is nothing here")
+	if r.Path != "" {
+		return nil, errPath
 	}
 	q := s.read(r)
 	if f := fromProxy(r); f != nil {
@@ -62,6 +63,17 @@ func (s *Service) Answer(_ context.Context, r *service.Request) (*service.Answer
 	}
 	return a, nil
 }
+
+// Early answers the errors that come before the door, nil if there is none. It is for a gate that asks it before the door;
+// Answer answers them too.
+func (s *Service) Early(_ context.Context, r *service.Request) (*service.Answer, error) {
+	if f := fromProxy(r); f != nil && r.Path == "" {
+		return s.fail(r, s.read(r), f, nil), nil
+	}
+	return nil, nil
+}
+
+var errPath = querschott.Refuse(querschott.CodeNotFound, "there is nothing here")
 
 // failIn answers an error that came up in a compartment.
 func (s *Service) failIn(r *service.Request, q *question, err error) (*service.Answer, error) {

@@ -38,33 +38,28 @@ func ProtectedResource(resource, issuer string, scopes ...string) (Document, err
 	return Document{d.Body, d.ETag, "application/json", zeta.CacheControl}, nil
 }
 
-// Documents is a service that serves documents by their paths to everybody. It never answers 404 for one that it has: a
-// client would take that for a reason to look for the service anew (A_28426).
-type Documents map[string]Document
-
-// Answer is the [service.Func] of the documents.
-func (d Documents) Answer(_ context.Context, r *service.Request) (*service.Answer, error) {
-	doc, ok := d[r.Path]
-	if !ok {
-		return nil, querschott.Refuse(querschott.CodeNotFound, "there is nothing here")
+// Answer is the [service.Func] of a route to the document alone. It names no record, so the route can be anybody's.
+func (d *Document) Answer(_ context.Context, r *service.Request) (*service.Answer, error) {
+	if r.Path != "" {
+		return nil, errPath
 	}
 	if r.Method != http.MethodGet {
 		return nil, querschott.Refuse(querschott.CodeMethod, "only GET is answered here")
 	}
 	a := &service.Answer{
-		Status: http.StatusOK, Header: make(http.Header, 3), Body: doc.Body,
+		Status: http.StatusOK, Header: make(http.Header, 3), Body: d.Body,
 		Facts: service.Facts{
-			Action: ledger.ActionRead, Data: ledger.DataConfiguration, Outcome: ledger.OutcomeSuccess, Records: 1,
+			Action: ledger.ActionRead, Data: ledger.DataConfiguration, Outcome: ledger.OutcomeSuccess,
 			Purpose: ledger.PurposeOperations,
 		},
 	}
-	a.Header.Set("ETag", doc.ETag)
-	a.Header.Set("Cache-Control", doc.CacheControl)
-	if match, _, err := joined(r.Header, "If-None-Match"); err == nil && doc.matches(match) {
+	a.Header.Set("ETag", d.ETag)
+	a.Header.Set("Cache-Control", d.CacheControl)
+	if match, _, err := joined(r.Header, "If-None-Match"); err == nil && d.matches(match) {
 		a.Status, a.Body = http.StatusNotModified, nil
 		return a, nil
 	}
-	a.Header.Set("Content-Type", doc.ContentType)
+	a.Header.Set("Content-Type", d.ContentType)
 	return a, nil
 }
 

@@ -85,6 +85,10 @@ func judge(t interface {
 			c.Vault = w.neverOpen
 		})
 	}
+	early, err := s.Early(w.t.Context(), r)
+	if before := want > 0 && (want == vsd.InvalidOperation || want >= vsd.MissingUserInfo); err != nil || (early != nil) != before || before && w.code(early) != want {
+		t.Errorf("%v: before the door: %v, %v; want %d", set, early, err, want)
+	}
 	a, err := s.Answer(w.t.Context(), r)
 	switch {
 	case want == door:

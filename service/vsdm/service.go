@@ -88,10 +88,10 @@ func New(cfg Config) (*Service, error) {
 	return s, nil
 }
 
-// Owner returns the compartment of an IK as a proof of presence names it; not ok if no insurer of this platform has it.
-func (s *Service) Owner(ik string) (c querschott.Compartment, ok bool) {
-	c, ok = s.owners[querschott.IK(ik)]
-	return c, ok
+// Owner returns the insurer that an IK belongs to, as a proof of presence names it; not ok if no insurer here has it.
+func (s *Service) Owner(ik string) (insurer querschott.IK, ok bool) {
+	c, ok := s.owners[querschott.IK(ik)]
+	return c.Insurer, ok
 }
 
 // version returns the profile version that the caller asked for if it is answered, else the default.

@@ -202,7 +202,7 @@ func (w *world) insure(ik querschott.IK, person querschott.KVNR) *vsd.Record {
 	if !ok {
 		w.t.Fatalf("IK %s is nobody's", ik)
 	}
-	if _, err := w.s.Put(owner, Insured{Record: r}); err != nil {
+	if _, err := w.s.Put(compartment(owner), Insured{Record: r}); err != nil {
 		w.t.Fatal(err)
 	}
 	return r
@@ -215,17 +215,14 @@ func invent(ik querschott.IK, person querschott.KVNR) *vsd.Record {
 
 // question makes a request without a fault: a first check, JSON, profile version 1.0.
 func (w *world) request(ik querschott.IK, person querschott.KVNR) *service.Request {
-	c, _ := w.s.Owner(string(ik))
-	if c == (querschott.Compartment{}) {
-		c.Service = querschott.VSDM
-	}
+	owner, _ := w.s.Owner(string(ik))
 	p := &querschott.Presence{
 		Version: "1.0.0", Issuer: "https://popp.example.com", Issued: spring, Proved: spring, Method: "ehc-practitioner-user-x509",
 		Patient: person.Reveal(), Insurer: string(ik), Actor: doctor, Profession: "1.2.276.0.76.4.32",
 	}
 	p.Hash[0] = 7
 	return &service.Request{
-		ID: "019aa696-ac5d-779a-8691-5f755f10deeb", Time: w.clock(), Compartment: c, Method: http.MethodGet, Path: Path,
+		ID: "019aa696-ac5d-779a-8691-5f755f10deeb", Time: w.clock(), Compartment: compartment(owner), Method: http.MethodGet,
 		Query:  url.Values{"profileVersion": {"1.0"}},
 		Header: http.Header{"If-None-Match": {"0"}, "Accept": {"application/fhir+json"}},
 		Body:   strings.NewReader(""),
