@@ -18,9 +18,9 @@ import (
 	"github.com/querschott/querschott/internal/disk"
 )
 
-// Bounds of a deny entry in bytes. With them the longest list that [Revocations.Add] allows stays below maxDenyFile.
+// Bounds of the file and of a deny entry in bytes.
 const (
-	maxDenyFile   = 512 << 20
+	maxDenyFile   = 128 << 20
 	maxDenyValue  = 256
 	maxDenyText   = 512
 	maxDenyActors = 8
@@ -210,6 +210,9 @@ func (r *Revocations) read() (denyFile, error) {
 
 func (r *Revocations) write(file denyFile) error {
 	data, err := json.MarshalIndent(file, "", "\t")
+	if len(data) >= maxDenyFile {
+		return querschott.Refuse(querschott.CodeNoRoom, "the list of deny entries is full (%d MiB)", maxDenyFile>>20)
+	}
 	if err == nil {
 		err = disk.WriteFile(r.fs, r.path, append(data, '\n'))
 	}

@@ -173,6 +173,9 @@ func writeFile(fsys disk.FS, path string, table map[string]account) error {
 		f.Accounts = append(f.Accounts, table[name])
 	}
 	data, err := json.MarshalIndent(f, "", "\t")
+	if len(data) >= maxFile {
+		return querschott.Refuse(querschott.CodeNoRoom, "there is no room for more accounts")
+	}
 	if err == nil {
 		err = disk.WriteFile(fsys, path, append(data, '\n'))
 	}

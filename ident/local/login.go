@@ -54,10 +54,8 @@ func (a *Accounts) prove(ctx context.Context, t Attempt) (account, state, error)
 	if !known {
 		c = a.nobody(name)
 	}
-	device, trusted := "", false
-	if known {
-		device, trusted = a.used.knows(&c, t.Device, a.cfg.Now())
-	}
+	device, trusted := a.used.knows(&c, t.Device, a.cfg.Now())
+	trusted = trusted && known
 	release, err := a.admit(name, t.Address, device, trusted)
 	if err != nil {
 		return account{}, state{}, err

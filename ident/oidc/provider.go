@@ -115,6 +115,8 @@ func (c *Config) client() *http.Client {
 func (c *Config) check() error {
 	algorithms := []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.EdDSA}
 	switch {
+	case c.Name == "machine":
+		return errors.New("its name here is that of machines")
 	case c.Name == "" || strings.Trim(c.Name, "abcdefghijklmnopqrstuvwxyz0123456789") != "":
 		return errors.New("its name here is of lower-case letters and digits")
 	case !mayAsk(c.Issuer):
@@ -260,7 +262,7 @@ type careful struct {
 }
 
 func (c *careful) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme != "https" && !(c.plain && onThisMachine(r.URL)) {
+	if r.URL.Scheme != "https" && (!c.plain || !onThisMachine(r.URL)) {
 		return nil, errors.New("the provider's address is not https")
 	}
 	if r.Method == http.MethodGet && !c.may() {
