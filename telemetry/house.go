@@ -7,6 +7,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/access"
+	gatehttp "github.com/querschott/querschott/gate/http"
 	"github.com/querschott/querschott/gate/mail"
 	"github.com/querschott/querschott/intake"
 	"github.com/querschott/querschott/ledger"
@@ -23,6 +24,7 @@ type House struct {
 	Insurers    func() int
 	Troubles    func() int // things that somebody should look at
 	Mail        func() mail.Stats
+	HTTP        func() gatehttp.Stats
 	Journal     func() intake.Stats
 	Backlogs    func() []intake.Backlog
 	Room        func() []int64 // free bytes of each copy of the journal, negative: not known
@@ -75,6 +77,7 @@ func (h House) Families() []Family {
 	all = append(all, counted("door_proposals", "Moves of doors that wait for a second operator.", h.Proposals)...)
 	all = append(all, counted("revocations", "Credentials, keys and issuers that are refused.", h.Revocations)...)
 	all = append(all, h.mail()...)
+	all = append(all, h.http()...)
 	all = append(all, h.journal()...)
 	all = append(all, h.backlog()...)
 	all = append(all, h.pump()...)
@@ -141,6 +144,42 @@ func (h House) mail() []Family {
 			Name: prefix + "mail_rejected_total", Kind: Counter, Labels: []Label{LabelCause},
 			Help: "SMTP answers that refuse for good (5xx).",
 			Look: causes(func(s mail.Stats) map[mail.Cause]uint64 { return s.Permanent }),
+		})
+}
+
+func (h House) http() []Family {
+	if h.HTTP == nil {
+		return nil
+	}
+	type p = part[gatehttp.Stats]
+	return append(parts(h.HTTP,
+		p{"http_connections", "Connections over HTTP that are open.", Gauge, func(s gatehttp.Stats) float64 { return float64(s.Connections) }},
+		p{"http_requests_in_flight", "Requests over HTTP that are under way.", Gauge, func(s gatehttp.Stats) float64 { return float64(s.InFlight) }},
+		p{"http_tunnels", "Passages (WebSocket) that are open.", Gauge, func(s gatehttp.Stats) float64 { return float64(s.Tunnels) }},
+		p{"http_cut_total", "Answers that were broken off.", Counter, func(s gatehttp.Stats) float64 { return float64(s.Cut) }},
+		p{"http_panics_total", "Requests that ended by a fault of the program.", Counter, func(s gatehttp.Stats) float64 { return float64(s.Panics) }},
+		p{"http_connections_refused_total", "Connections for which there was no room.", Counter, func(s gatehttp.Stats) float64 { return float64(s.RefusedConns) }},
+		p{"http_connections_ousted_total", "Idle connections that made way for others.", Counter, func(s gatehttp.Stats) float64 { return float64(s.OustedConns) }},
+		p{"http_connections_broken_total", "TLS handshakes and connections that failed.", Counter, func(s gatehttp.Stats) float64 { return float64(s.BrokenConns) }},
+		p{"http_rates_crowded_total", "Requests whose rate was counted together with others' for want of room.", Counter, func(s gatehttp.Stats) float64 { return float64(s.CrowdedRates) }},
+		p{"http_persons_forgotten_total", "Persons that no longer count to a credential's reach, for want of room.", Counter, func(s gatehttp.Stats) float64 { return float64(s.ForgottenPersons) }},
+		p{"http_unsettled_total", "Attempts of unknown callers that could not be recorded.", Counter, func(s gatehttp.Stats) float64 { return float64(s.Unsettled) }},
+	),
+		Family{
+			Name: prefix + "http_requests_total", Kind: Counter, Labels: []Label{LabelService, LabelOutcome, LabelCause},
+			Help: "Requests over HTTP, and pieces of long answers, by how they ended and why.", Look: func(tell Tell) {
+				for o, n := range h.HTTP().Outcomes {
+					tell(float64(n), string(o.Service), o.Outcome.String(), o.Cause.String())
+				}
+			},
+		},
+		Family{
+			Name: prefix + "http_request_duration_seconds", Kind: Histogram, Labels: []Label{LabelService},
+			Help: "Time from a request over HTTP to the first byte of its answer.", LookAt: func(tell TellSpread) {
+				for service, l := range h.HTTP().Latency {
+					tell(Spread{gatehttp.Buckets[:], l.Counts[:], l.Sum}, string(service))
+				}
+			},
 		})
 }
 

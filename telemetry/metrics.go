@@ -19,8 +19,9 @@ type Kind uint8
 
 // The kinds.
 const (
-	Gauge   Kind = iota // goes up and down
-	Counter             // only rises, from the start of the node; its name ends in _total
+	Gauge     Kind = iota // goes up and down
+	Counter               // only rises, from the start of the node; its name ends in _total
+	Histogram             // counts how often something took how long
 )
 
 // Family is one metric: a name, and numbers that are looked up each time somebody asks.
@@ -31,6 +32,8 @@ type Family struct {
 	Labels []Label
 	// Look tells the numbers, with as many values as there are labels. It must be fast and not wait for a network.
 	Look func(tell Tell)
+	// LookAt is asked instead of Look for a histogram.
+	LookAt func(tell TellSpread)
 }
 
 // Tell takes one number of a family. Numbers of the same label values are added up.
@@ -105,14 +108,18 @@ func (m *Metrics) collector(f Family) (prometheus.Collector, error) {
 		return nil, fmt.Errorf("metric %s: its name is not %s and small letters, digits and _", f.Name, prefix)
 	case total != (f.Kind == Counter):
 		return nil, fmt.Errorf("metric %s: counters, and only they, end in _total", f.Name)
-	case f.Help == "" || f.Look == nil:
+	case f.Help == "" || (f.Look == nil) != (f.Kind == Histogram) || (f.LookAt == nil) == (f.Kind == Histogram):
 		return nil, fmt.Errorf("metric %s: it has no help or no source", f.Name)
 	}
-	kind := prometheus.GaugeValue
-	if f.Kind == Counter {
-		kind = prometheus.CounterValue
+	desc := prometheus.NewDesc(f.Name, f.Help, names, nil)
+	switch f.Kind {
+	case Histogram:
+		return &histogram{f, m, desc}, nil
+	case Counter:
+		return &family{f, m, desc, prometheus.CounterValue}, nil
+	default:
+		return &family{f, m, desc, prometheus.GaugeValue}, nil
 	}
-	return &family{f, m, prometheus.NewDesc(f.Name, f.Help, names, nil), kind}, nil
 }
 
 func (f *family) Describe(to chan<- *prometheus.Desc) { to <- f.desc }
@@ -142,21 +149,29 @@ func (f *family) look() (sums map[string]float64, order []series, err error) {
 	}()
 	sums = map[string]float64{}
 	f.Look(func(value float64, labels ...string) {
-		if len(labels) != len(f.Labels) {
-			err = cmp.Or(err, fmt.Errorf("metric %s: %d label values for %d labels", f.Name, len(labels), len(f.Labels)))
+		s, wrong := f.m.told(f.Name, f.Labels, labels)
+		if wrong != nil {
+			err = cmp.Or(err, wrong)
 			return
 		}
-		told := make([]string, len(labels))
-		for i, v := range labels {
-			told[i] = f.m.foreign.safe(f.Labels[i], v)
+		if _, ok := sums[s.key]; !ok {
+			order = append(order, s)
 		}
-		key := strings.Join(told, "\xff")
-		if _, ok := sums[key]; !ok {
-			order = append(order, series{key, told})
-		}
-		sums[key] += value
+		sums[s.key] += value
 	})
 	return sums, order, err
+}
+
+// told returns label values as they may be told.
+func (m *Metrics) told(name string, labels []Label, values []string) (series, error) {
+	if len(values) != len(labels) {
+		return series{}, fmt.Errorf("metric %s: %d label values for %d labels", name, len(values), len(labels))
+	}
+	told := make([]string, len(values))
+	for i, v := range values {
+		told[i] = m.foreign.safe(labels[i], v)
+	}
+	return series{strings.Join(told, "\xff"), told}, nil
 }
 
 // foreigners counts label values outside their vocabulary.

@@ -14,8 +14,10 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/access"
+	gatehttp "github.com/querschott/querschott/gate/http"
 	"github.com/querschott/querschott/gate/mail"
 	"github.com/querschott/querschott/intake"
+	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/outbox"
 )
 
@@ -35,6 +37,17 @@ func house() House {
 			return mail.Stats{
 				Sessions: 7, Accepted: 100, Aborted: 1, Transient: map[mail.Cause]uint64{mail.CauseDoorClosed: 5},
 				Permanent: map[mail.Cause]uint64{mail.CauseUnknown: 6},
+			}
+		},
+		HTTP: func() gatehttp.Stats {
+			took := gatehttp.Histogram{Sum: 12 * time.Second}
+			took.Counts[0], took.Counts[2], took.Counts[len(took.Counts)-1] = 5, 2, 1
+			return gatehttp.Stats{
+				InFlight: 3,
+				Outcomes: map[gatehttp.Outcome]uint64{
+					{Service: querschott.VSDM, Outcome: ledger.OutcomeDenied, Cause: ledger.ReasonDoor}: 4, {Outcome: ledger.OutcomeDenied, Cause: ledger.ReasonNotThere}: 2,
+				},
+				Latency: map[querschott.Service]gatehttp.Histogram{querschott.VSDM: took},
 			}
 		},
 		Journal: func() intake.Stats { return intake.Stats{Appended: 100, Bytes: 12345} },
@@ -85,6 +98,10 @@ querschott_doors{state="closed"} 1
 querschott_doors{state="hold"} 0
 querschott_doors{state="open"} 1
 querschott_doors{state="read-only"} 0
+# HELP querschott_http_requests_total Requests over HTTP, and pieces of long answers, by how they ended and why.
+# TYPE querschott_http_requests_total counter
+querschott_http_requests_total{cause="door",outcome="denied",service="vsdm"} 4
+querschott_http_requests_total{cause="not-there",outcome="denied",service="none"} 2
 # HELP querschott_journal_free_bytes Room that a copy of the journal has; copies on one device share it.
 # TYPE querschott_journal_free_bytes gauge
 querschott_journal_free_bytes{copy="0"} 1000
@@ -347,22 +364,58 @@ querschott_answers_total{service="none",status="other"} 1
 querschott_answers_total{service="vsdm",status="2xx"} 1
 querschott_answers_total{service="vsdm",status="3xx"} 1
 querschott_answers_total{service="vsdm",status="5xx"} 1
-# HELP querschott_requests_total Requests over HTTP by whose data they were about and how they ended.
-# TYPE querschott_requests_total counter
-querschott_requests_total{insurer="109500969",outcome="success",service="vsdm"} 2
-querschott_requests_total{insurer="none",outcome="denied",service="none"} 2
-querschott_requests_total{insurer="other",outcome="denied",service="vsdm"} 1
+# HELP querschott_insurer_requests_total Requests over HTTP by whose data they were about and how they ended.
+# TYPE querschott_insurer_requests_total counter
+querschott_insurer_requests_total{insurer="109500969",outcome="success",service="vsdm"} 2
+querschott_insurer_requests_total{insurer="none",outcome="denied",service="none"} 2
+querschott_insurer_requests_total{insurer="other",outcome="denied",service="vsdm"} 1
 `
-	text := scrape(t, metrics(t, traffic))
-	lacks(t, text, want)
+	lacks(t, scrape(t, metrics(t, traffic)), want)
+}
+
+func TestLatency(t *testing.T) {
+	text := scrape(t, metrics(t, nil, house().Families()...))
 	for _, want := range []string{
-		`querschott_request_duration_seconds_bucket{service="vsdm",le="0.0005"} 1`,
-		`querschott_request_duration_seconds_bucket{service="vsdm",le="0.001"} 2`,
-		`querschott_request_duration_seconds_bucket{service="vsdm",le="0.005"} 3`,
-		`querschott_request_duration_seconds_count{service="vsdm"} 3`,
+		`querschott_http_request_duration_seconds_bucket{service="vsdm",le="0.00025"} 5`,
+		`querschott_http_request_duration_seconds_bucket{service="vsdm",le="0.0005"} 5`,
+		`querschott_http_request_duration_seconds_bucket{service="vsdm",le="0.001"} 7`,
+		`querschott_http_request_duration_seconds_bucket{service="vsdm",le="10"} 7`,
+		`querschott_http_request_duration_seconds_bucket{service="vsdm",le="+Inf"} 8`,
+		`querschott_http_request_duration_seconds_sum{service="vsdm"} 12`,
+		`querschott_http_request_duration_seconds_count{service="vsdm"} 8`,
 	} {
-		if !strings.Contains(text, want) {
+		if !strings.Contains(text, want+"\n") {
 			t.Errorf("the scrape lacks %s", want)
+		}
+	}
+}
+
+func TestDistributions(t *testing.T) {
+	one := Spread{[]time.Duration{time.Second}, []uint64{1, 2}, 3 * time.Second}
+	family := func(look func(TellSpread)) Family {
+		return Family{Name: prefix + "test_seconds", Help: "How long something took.", Kind: Histogram, Labels: []Label{LabelName}, LookAt: look}
+	}
+	text := scrape(t, metrics(t, nil, family(func(tell TellSpread) {
+		tell(one, "X123456780")
+		tell(one, "1-883110000168650")
+		tell(one, "known")
+	})))
+	for _, want := range []string{
+		`querschott_test_seconds_bucket{name="other",le="1"} 2`, `querschott_test_seconds_count{name="other"} 6`,
+		`querschott_test_seconds_sum{name="other"} 6`, `querschott_test_seconds_count{name="known"} 3`,
+	} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("the scrape lacks %s", want)
+		}
+	}
+	for name, look := range map[string]func(TellSpread){
+		"too few counts":  func(tell TellSpread) { tell(Spread{one.Bounds, []uint64{1}, 0}, "known") },
+		"too many labels": func(tell TellSpread) { tell(one, "known", "more") },
+		"other bounds":    func(tell TellSpread) { tell(one, "known"); tell(Spread{nil, []uint64{1}, 0}, "known") },
+		"a panic":         func(TellSpread) { panic("X123456780") },
+	} {
+		if text := scrape(t, metrics(t, nil, family(look))); strings.Contains(text, "test_seconds_bucket") || strings.Contains(text, "X123456780") {
+			t.Errorf("%s: told all the same", name)
 		}
 	}
 }
@@ -375,7 +428,7 @@ func TestNobodyMakesTheNumbersGrow(t *testing.T) {
 		traffic.Observe(querschott.Access{Insurer: querschott.IK(first + string(querschott.IKCheckDigit(first))), Service: querschott.VSDM, Outcome: "denied", Status: 400})
 	}
 	text := scrape(t, metrics(t, traffic))
-	if n := strings.Count(text, "\nquerschott_requests_total{"); n != 1 {
+	if n := strings.Count(text, "\nquerschott_insurer_requests_total{"); n != 1 {
 		t.Errorf("%d series for insurers that are not known, want 1", n)
 	}
 }
@@ -400,15 +453,17 @@ func TestASourceThatFailsSpoilsItsFamilyOnly(t *testing.T) {
 func TestFamiliesThatBreakTheRules(t *testing.T) {
 	look := func(tell Tell) { tell(1) }
 	for name, f := range map[string]Family{
-		"foreign name":    {Name: "node_things", Help: "Some things.", Look: look},
-		"counter's end":   {Name: prefix + "things", Help: "Some things.", Kind: Counter, Look: look},
-		"gauge's end":     {Name: prefix + "things_total", Help: "Some things.", Look: look},
-		"no help":         {Name: prefix + "things", Look: look},
-		"no source":       {Name: prefix + "things", Help: "Some things."},
-		"a free label":    {Name: prefix + "things", Help: "Some things.", Labels: []Label{"person"}, Look: look},
-		"the same twice":  {Name: prefix + "telemetry_foreign_labels_total", Help: "Again.", Kind: Counter, Look: look},
-		"a label twice":   {Name: prefix + "things", Help: "Some things.", Labels: []Label{LabelName, LabelName}, Look: look},
-		"no name of ours": {Name: prefix + "things and more", Help: "Some things.", Look: look},
+		"foreign name":      {Name: "node_things", Help: "Some things.", Look: look},
+		"counter's end":     {Name: prefix + "things", Help: "Some things.", Kind: Counter, Look: look},
+		"gauge's end":       {Name: prefix + "things_total", Help: "Some things.", Look: look},
+		"no help":           {Name: prefix + "things", Look: look},
+		"no source":         {Name: prefix + "things", Help: "Some things."},
+		"a free label":      {Name: prefix + "things", Help: "Some things.", Labels: []Label{"person"}, Look: look},
+		"the same twice":    {Name: prefix + "telemetry_foreign_labels_total", Help: "Again.", Kind: Counter, Look: look},
+		"a label twice":     {Name: prefix + "things", Help: "Some things.", Labels: []Label{LabelName, LabelName}, Look: look},
+		"numbers as spread": {Name: prefix + "things_seconds", Help: "Some things.", Kind: Histogram, Look: look},
+		"spread as numbers": {Name: prefix + "things", Help: "Some things.", LookAt: func(TellSpread) {}},
+		"no name of ours":   {Name: prefix + "things and more", Help: "Some things.", Look: look},
 	} {
 		if _, err := NewMetrics(nil, f); err == nil {
 			t.Errorf("%s: no error", name)

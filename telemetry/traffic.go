@@ -8,7 +8,7 @@ import (
 	"github.com/querschott/querschott"
 )
 
-// Traffic counts requests from the stream of access events. It sees an event after the answer has gone; events that the
+// Traffic counts from the stream of access events what the gate itself does not count: insurers, statuses, records. It sees an event after the answer has gone; events that the
 // stream dropped are not in its numbers, and the stream says how many they were.
 type Traffic struct {
 	known    func(querschott.IK) bool
@@ -16,12 +16,8 @@ type Traffic struct {
 	statuses *prometheus.CounterVec
 	records  *prometheus.CounterVec
 	bytes    *prometheus.CounterVec
-	took     *prometheus.HistogramVec
 	foreign  foreigners
 }
-
-// durations are the bounds that requirements speak of: the gate's own share, and 75 ms, 100 ms, 150 ms and 1 s.
-var durations = []float64{.0005, .001, .0025, .005, .01, .025, .05, .075, .1, .15, .25, .5, 1, 2.5, 10}
 
 // NewTraffic starts with nothing counted. Insurers that are not known are counted together, so that nobody makes the
 // numbers grow by inventing some.
@@ -31,14 +27,11 @@ func NewTraffic(known func(querschott.IK) bool) *Traffic {
 	}
 	return &Traffic{
 		known: known,
-		requests: counter("requests_total", "Requests over HTTP by whose data they were about and how they ended.",
+		requests: counter("insurer_requests_total", "Requests over HTTP by whose data they were about and how they ended.",
 			LabelInsurer, LabelService, LabelOutcome),
 		statuses: counter("answers_total", "Answers over HTTP by class of their status.", LabelService, LabelStatus),
 		records:  counter("answer_records_total", "Records that left in answers over HTTP.", LabelService),
 		bytes:    counter("answer_bytes_total", "Bytes that left in answers over HTTP.", LabelService),
-		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: prefix + "request_duration_seconds", Help: "Time from a request over HTTP to the first byte of its answer.", Buckets: durations,
-		}, texts([]Label{LabelService})),
 	}
 }
 
@@ -51,7 +44,7 @@ func texts(labels []Label) []string {
 }
 
 func (t *Traffic) collectors() []prometheus.Collector {
-	return []prometheus.Collector{t.requests, t.statuses, t.records, t.bytes, t.took}
+	return []prometheus.Collector{t.requests, t.statuses, t.records, t.bytes}
 }
 
 func (t *Traffic) foreignLabels() uint64 {
@@ -71,7 +64,6 @@ func (t *Traffic) Observe(a querschott.Access) {
 	t.requests.WithLabelValues(t.foreign.safe(LabelInsurer, insurer), service, t.foreign.safe(LabelOutcome, a.Outcome)).Inc()
 	t.records.WithLabelValues(service).Add(float64(a.Records))
 	t.bytes.WithLabelValues(service).Add(float64(max(a.Bytes, 0)))
-	t.took.WithLabelValues(service).Observe(float64(max(a.Took, 0)) / 1e6)
 	if a.Status != 0 {
 		t.statuses.WithLabelValues(service, t.foreign.safe(LabelStatus, strconv.Itoa(a.Status/100)+"xx")).Inc()
 	}

@@ -91,8 +91,9 @@ func (s *schemas) of(t reflect.Type) (*Schema, error) {
 		return &Schema{Type: "object", Additional: values}, err
 	case reflect.Struct:
 		return s.component(t)
+	default: // what JSON cannot say
+		return nil, fmt.Errorf("type %s has no schema", t)
 	}
-	return nil, fmt.Errorf("type %s has no schema", t)
 }
 
 func (s *schemas) component(t reflect.Type) (*Schema, error) {
