@@ -11,8 +11,9 @@ import (
 
 const (
 	// maxPersons of one answer or piece: their numbers fit into one entry of the ledger. A piece has no room for more.
-	maxPersons = 4000
-	maxOthers  = 200 // persons under names of the service's own
+	maxPersons = 3000
+	maxNamed   = 1000 // of one request, which stand in the same entry
+	maxOthers  = 200  // persons under names of the service's own
 	maxTypes   = 16
 )
 

@@ -123,12 +123,28 @@ func (p *Proxy) Locate(_ context.Context, r *gate.Request) (gate.Place, error) {
 	return place, nil
 }
 
+// Writes reports whether a request changes something, for the gate's Route. A POST does not if its rule says that it reads or
+// searches.
+func (p *Proxy) Writes(r *gate.Request) bool {
+	switch r.Raw.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return false
+	case http.MethodPost:
+		v, err := p.rules.look(r.Raw)
+		return err != nil || v.rule.action != ledger.ActionRead && v.rule.action != ledger.ActionSearch
+	}
+	return true
+}
+
 // look finds out all that can be known of a request, and refuses one that the service must not see.
 func (p *Proxy) look(r *gate.Request) (*view, error) {
 	v, err := p.rules.look(r.Raw)
 	if err == nil {
 		v.findPersons()
 		err = p.lookInside(r, v)
+	}
+	if err == nil && len(v.persons.persons)+len(v.persons.others)+v.persons.omitted > maxNamed {
+		err = querschott.Refuse(querschott.CodeInvalid, "the request names more than %d persons", maxNamed)
 	}
 	if err == nil && r.Caller.Person != "" && slices.ContainsFunc(v.persons.persons, func(k querschott.KVNR) bool { return k != r.Caller.Person }) {
 		err = querschott.Refuse(querschott.CodeForbidden, "the request is about somebody else")

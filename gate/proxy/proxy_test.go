@@ -352,6 +352,33 @@ func TestForeignPersons(t *testing.T) {
 	}
 }
 
+func TestWrites(t *testing.T) {
+	w := newWorldAt(t, "http://127.0.0.1:1/fhir", nil)
+	for target, want := range map[string]bool{
+		"GET /fhir/Patient/1": false, "HEAD /fhir/Patient/1": false, "POST /fhir/Patient/_search": false, "POST /fhir/Patient": true,
+		"POST /fhir": true, "PUT /fhir/Patient/1": true, "DELETE /fhir/Patient/1": true, "POST /fhir/a/b/c/d": true, "POST /fhir/a/%2e%2e/_search": true,
+		"PUT /fhir/Patient/_search": true,
+	} {
+		method, path, _ := strings.Cut(target, " ")
+		if got := w.proxy.Writes(request(method, path, "")); got != want {
+			t.Errorf("%s writes: %v", target, got)
+		}
+	}
+}
+
+func TestTooManyPersonsInOneRequest(t *testing.T) {
+	up := newFHIRForTests(t, 1)
+	w := newWorld(t, up, nil)
+	var list []string
+	for i := range maxNamed + 1 {
+		list = append(list, kvnr(i))
+	}
+	if _, err := w.ask(request("GET", "/fhir/Observation?patient="+strings.Join(list, ","), "")); querschott.CodeOf(err) != querschott.CodeInvalid {
+		t.Errorf("got %v", err)
+	}
+	w.mustAsk(request("GET", "/fhir/Observation?patient="+strings.Join(list[1:], ","), ""))
+}
+
 // The caller's body breaking off, or being larger than the route allows, is the caller's fault.
 func TestCallersBodyFails(t *testing.T) {
 	w := newWorld(t, newFHIRForTests(t, 1), nil)
