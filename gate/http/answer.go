@@ -78,10 +78,10 @@ func (v *visit) departs() bool {
 	if v.transit == nil || v.transit.lane == nil {
 		return true
 	}
-	if v.transit.write || !v.placed {
+	if v.transit.write {
 		return v.transit.depart(nil)
 	}
-	return v.transit.depart(func() querschott.DoorState { return v.current().To })
+	return v.transit.depart(v.state())
 }
 
 // admit refuses an answer about persons whom the caller may not reach, or who are too many.
@@ -201,6 +201,14 @@ func (v *visit) cut(ctx context.Context, f *refusal) {
 func (v *visit) current() door.Order {
 	o, _ := v.srv.cfg.Door(v.req.Compartment)
 	return o
+}
+
+// state asks the request's door; nil if it has none.
+func (v *visit) state() func() querschott.DoorState {
+	if !v.placed {
+		return nil
+	}
+	return func() querschott.DoorState { return v.current().To }
 }
 
 // begin sends status and headers.

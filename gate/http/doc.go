@@ -4,11 +4,11 @@
 // # The way of a request
 //
 //	form       target, host, method, size; the rate of its network
-//	identify   who calls; ZETA-* headers count over a guard's connection only
+//	identify   who calls; ZETA-* headers count over a guard's connection only; the credential's rate
 //	place      which insurer it is about; whether this caller may reach it, and is still in force
 //	early      what a standard wants answered whatever the door's state is
 //	door       as the table of the house says
-//	caps       rate and different persons per credential; room in the compartment
+//	caps       different persons per credential; room in the compartment
 //	service    the backend answers
 //	ledger     the entry is durable
 //	answer     only then the first byte leaves

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"bytes"
 	"net/http"
 	"net/netip"
 	"net/textproto"
@@ -37,20 +38,32 @@ var kinds = map[string]kind{
 
 // kindOf treats - and _ alike, since some services do.
 func kindOf(name string) kind {
-	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
-	if k, ok := kinds[name]; ok {
+	var buf [40]byte // longer than every name and prefix that matters
+	n := copy(buf[:], name)
+	low := buf[:n]
+	for i, c := range low {
+		switch {
+		case c == '_':
+			low[i] = '-'
+		case 'A' <= c && c <= 'Z':
+			low[i] = c + 'a' - 'A'
+		}
+	}
+	if k, ok := kinds[string(low)]; ok && n == len(name) {
 		return k
 	}
 	switch {
-	case strings.HasPrefix(name, "zeta-"):
+	case bytes.HasPrefix(low, prefixZETA):
 		return guarded
-	case strings.HasPrefix(name, "querschott-"):
+	case bytes.HasPrefix(low, prefixOurs):
 		return override
-	case strings.HasPrefix(name, "x-forwarded-"):
+	case bytes.HasPrefix(low, prefixForwarded):
 		return forwarding
 	}
 	return endToEnd
 }
+
+var prefixZETA, prefixOurs, prefixForwarded = []byte("zeta-"), []byte("querschott-"), []byte("x-forwarded-")
 
 // strip returns the headers that may go on from a peer: gemSpec_ZETA A_25669-01 for ZETA-*, and no forwarding headers
 // unless a trusted hop set them.

@@ -23,8 +23,8 @@ type verdict uint8
 
 const (
 	refuse verdict = iota
+	later          // take it in, apply it when the door opens
 	pass
-	later // take it in, apply it when the door opens
 )
 
 // judge is the door table of the house for HTTP.
@@ -56,9 +56,10 @@ type transit struct {
 	lane     *lane
 	write    bool
 	canWait  bool
+	says     verdict // what the door said; guarded by lane.mu once it has entered
 	tunnel   bool
 	cancel   context.CancelCauseFunc
-	hurry    func()        // makes a write to the network end soon; nil if there is none to end
+	hurry    func()        // makes a write to the network end soon
 	leaving  bool          // guarded by lane.mu: parts of an answer may be on their way
 	finished chan struct{} // guarded by lane.mu: made by who waits
 }
@@ -96,12 +97,22 @@ func (l *lane) slot(ctx context.Context, limit int, patience time.Duration) bool
 
 func (l *lane) free() { <-l.slots }
 
-func (l *lane) enter(t *transit) {
+// enter makes a transit known. state is asked under the lock: whoever closes the door later finds the transit inside. It
+// returns what the door says.
+func (l *lane) enter(t *transit, state func() querschott.DoorState) verdict {
 	t.lane = l
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.inside[t] = struct{}{}
+	t.says = pass
+	if state != nil {
+		t.says = judge(state(), t.write, t.canWait)
+	}
+	return t.says
 }
+
+// forbids reports whether a state of the door forbids what the transit does.
+func (t *transit) forbids(s querschott.DoorState) bool { return judge(s, t.write, t.canWait) < t.says }
 
 func (t *transit) exit() {
 	t.lane.mu.Lock()
@@ -117,15 +128,16 @@ func (t *transit) exit() {
 func (t *transit) depart(state func() querschott.DoorState) bool {
 	t.lane.mu.Lock()
 	defer t.lane.mu.Unlock()
-	if state != nil && judge(state(), t.write, t.canWait) == refuse {
+	if state != nil && t.forbids(state()) {
 		return false
 	}
 	t.leaving = true
 	return true
 }
 
-// sever stops the transits that a judge refuses, and returns those of them whose answers are on their way.
-func (l *lane) sever(refused func(*transit) bool, cause error) (leaving []<-chan struct{}) {
+// sever stops the transits that a judge refuses, and returns those of them that must be waited for: their answers are on
+// their way, or what they write may still take effect.
+func (l *lane) sever(refused func(*transit) bool, cause error) (busy []<-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for t := range l.inside {
@@ -133,18 +145,18 @@ func (l *lane) sever(refused func(*transit) bool, cause error) (leaving []<-chan
 			continue
 		}
 		t.cancel(cause)
-		if !t.leaving {
+		if !t.leaving && !t.write {
 			continue
 		}
-		if t.hurry != nil {
+		if t.leaving {
 			t.hurry()
 		}
 		if t.finished == nil {
 			t.finished = make(chan struct{})
 		}
-		leaving = append(leaving, t.finished)
+		busy = append(busy, t.finished)
 	}
-	return leaving
+	return busy
 }
 
 // Obey stops what a door's order forbids and returns when none of it is under way: requests lose their context, long
@@ -154,8 +166,8 @@ func (s *Server) Obey(ctx context.Context, o door.Order) error {
 	if !ok {
 		return nil
 	}
-	leaving := l.(*lane).sever(func(t *transit) bool { return judge(o.To, t.write, t.canWait) == refuse }, errDoor)
-	for _, finished := range leaving {
+	busy := l.(*lane).sever(func(t *transit) bool { return t.forbids(o.To) }, errDoor)
+	for _, finished := range busy {
 		select {
 		case <-finished:
 		case <-ctx.Done():

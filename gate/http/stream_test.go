@@ -41,7 +41,7 @@ func (f *feed) serve(context.Context, *gate.Request) (*service.Answer, error) {
 				}
 				return p, nil
 			case err := <-f.fail:
-				if err == errPanic {
+				if errors.Is(err, errPanic) {
 					panic("broken")
 				}
 				return service.Piece{}, err
@@ -214,22 +214,66 @@ func TestDoorClosesUnderARequest(t *testing.T) {
 // A write that has happened keeps its answer: whoever asked must know.
 func TestWriteKeepsItsAnswer(t *testing.T) {
 	w := open(t)
-	inside, finish := make(chan struct{}), make(chan struct{})
+	inside := make(chan struct{})
 	w.serve = func(ctx context.Context, r *gate.Request) (*service.Answer, error) {
 		close(inside)
-		<-finish
+		<-ctx.Done() // too late
 		return plain(ctx, r)
 	}
 	got := make(chan answer)
 	go func() { got <- w.ask(ask{method: "POST", target: "/desk/" + string(one), as: "practice"}) }()
 	<-inside
 	w.move(desk, querschott.ReadOnly)
-	close(finish)
 	if a := <-got; a.status != 200 {
 		t.Errorf("got %v", a)
 	}
 	if e := w.take(); len(e) != 1 || e[0].Outcome != ledger.OutcomeSuccess {
 		t.Errorf("the entries are %+v", e)
+	}
+}
+
+// A request that waits for its turn when the door closes never reaches the service, whoever frees the place.
+func TestDoorClosesBeforeTheTurn(t *testing.T) {
+	for _, method := range []string{"GET", "POST"} {
+		w := open(t, func(c *Config) { c.Limits.Concurrent = 1 })
+		inside, finish := make(chan struct{}, 2), make(chan struct{})
+		w.serve = func(ctx context.Context, r *gate.Request) (*service.Answer, error) {
+			inside <- struct{}{}
+			select {
+			case <-finish:
+			case <-ctx.Done():
+			}
+			return plain(ctx, r)
+		}
+		first, second := make(chan answer), make(chan answer)
+		go func() { first <- w.ask(ask{method: method, target: "/desk/" + string(one), as: "practice"}) }()
+		<-inside
+		go func() { second <- w.ask(ask{method: method, target: "/desk/" + string(one), as: "practice"}) }()
+		w.await(func() bool { return w.srv.lane(desk).waiting.Load() == 1 })
+		w.move(desk, querschott.Closed)
+		close(finish)
+		<-first
+		if a := <-second; a.status != 503 || len(inside) != 0 {
+			t.Errorf("%s: got %v, and %d more reached the service", method, a, len(inside))
+		}
+	}
+}
+
+// A write that is being applied when the door goes to hold is told to stop, though the route could take it in for later.
+func TestHoldStopsApplying(t *testing.T) {
+	w := open(t)
+	inside := make(chan struct{})
+	w.serve = func(ctx context.Context, _ *gate.Request) (*service.Answer, error) {
+		close(inside)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	got := make(chan answer)
+	go func() { got <- w.ask(ask{method: "POST", target: "/queue/" + string(one), as: "practice"}) }()
+	<-inside
+	w.move(desk, querschott.Hold)
+	if a := <-got; a.status != 503 || a.member("code") != "door-held" {
+		t.Errorf("got %v", a)
 	}
 }
 
@@ -378,5 +422,32 @@ func TestTunnelsAreBounded(t *testing.T) {
 	}
 	if got := w.ask(ask{target: "/fixed", as: "practice"}); got.status != 200 {
 		t.Errorf("a request beside the tunnel: got %v", got)
+	}
+}
+
+// A write that does not stop keeps Obey from saying that it has.
+func TestObeyWaitsForWrites(t *testing.T) {
+	w := open(t)
+	inside, finish := make(chan struct{}), make(chan struct{})
+	w.serve = func(ctx context.Context, r *gate.Request) (*service.Answer, error) {
+		close(inside)
+		<-finish
+		return plain(ctx, r)
+	}
+	got := make(chan answer)
+	go func() { got <- w.ask(ask{method: "POST", target: "/desk/" + string(one), as: "practice"}) }()
+	<-inside
+	w.set(func() { w.doors[desk] = door.Order{Compartment: desk, To: querschott.Closed} })
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := w.srv.Obey(ctx, door.Order{Compartment: desk, To: querschott.Closed}); err == nil {
+		t.Error("the gate says that nothing is under way")
+	}
+	close(finish)
+	if a := <-got; a.status != 200 {
+		t.Errorf("got %v", a)
+	}
+	if err := w.srv.Obey(t.Context(), door.Order{Compartment: desk, To: querschott.Closed}); err != nil {
+		t.Errorf("the gate does not obey: %v", err)
 	}
 }

@@ -41,8 +41,11 @@ func (v *visit) tunnel(ctx context.Context, l *lane) *refusal {
 	}
 	defer l.tunnels.Add(-1)
 	v.transit.tunnel = true
-	l.enter(v.transit)
+	says := l.enter(v.transit, v.state())
 	defer v.transit.exit()
+	if says != pass {
+		return v.byDoor(v.current())
+	}
 	p, err := v.dig(ctx)
 	if err != nil {
 		return v.broken(ctx, err)
@@ -134,7 +137,7 @@ func (v *visit) guard(ctx context.Context, t *tunnel, cancel context.CancelCause
 			cancel(errOver)
 		case time.Since(quiet) > v.srv.cfg.Limits.Quiet:
 			cancel(errQuiet)
-		case v.placed && judge(v.current().To, v.transit.write, v.transit.canWait) == refuse:
+		case v.placed && v.transit.forbids(v.current().To):
 			cancel(errDoor) // nobody told us
 		}
 	}

@@ -35,15 +35,17 @@ type visit struct {
 	addr  netip.Addr    // the caller's
 
 	route    *Route
+	path     string // behind the route's
+	query    url.Values
 	body     *body
 	identity *ident.Identity // nil: nobody was identified
 	req      *gate.Request   // nil before identification
 	order    door.Order      // the door that was passed; zero if there is none
 	placed   bool            // an insurer of this platform was named
 	transit  *transit        // nil outside of a lane
-	rate     *allowance
-	sent     bool  // the answer's header has left
-	left     int64 // bytes of the answer's body
+	rate     *allowance      // what the caller is told of
+	sent     bool            // the answer's header has left
+	left     int64           // bytes of the answer's body
 }
 
 // ServeHTTP takes one request through the gate.
@@ -120,7 +122,7 @@ func (v *visit) receive() *refusal {
 	v.addr, v.peer = caller(addr, r.Header, s.cfg.Trusted)
 	what := hostileURL(r)
 	if what == "" {
-		v.route, _ = s.router.find(hostName(r.Host), r.URL.Path)
+		v.route, v.path = s.router.find(hostName(r.Host), r.URL.Path)
 	}
 	if a := s.networks.take(network(v.addr), s.cfg.Limits.Network, v.start); !a.ok {
 		v.rate = &a
@@ -140,7 +142,8 @@ func (v *visit) receive() *refusal {
 	case !v.route.allows(r.Method):
 		return v.byZETA(zeta.NoMethod(strings.Join(v.route.Methods, ", ")))
 	}
-	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+	var err error
+	if v.query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
 		return refused(querschott.CodeInvalid, "the query cannot be understood")
 	}
 	limit := v.route.MaxBody
@@ -167,12 +170,10 @@ func (v *visit) request(ctx context.Context, guard bool) *http.Request {
 }
 
 func (v *visit) seen(q *http.Request, identity *ident.Identity) *gate.Request {
-	_, rest := v.srv.router.find(hostName(q.Host), q.URL.Path)
-	values := q.URL.Query()
 	return &gate.Request{
 		Request: service.Request{
-			ID: v.id, Time: v.start, Compartment: querschott.Compartment{Service: v.route.Service}, Method: q.Method, Path: rest,
-			Query: values, Header: bare(q.Header), Body: v.body, Caller: identity.Caller, Presence: identity.Presence,
+			ID: v.id, Time: v.start, Compartment: querschott.Compartment{Service: v.route.Service}, Method: q.Method, Path: v.path,
+			Query: v.query, Header: bare(q.Header), Body: v.body, Caller: identity.Caller, Presence: identity.Presence,
 		},
 		Raw: q, Identity: identity, Remote: v.addr,
 	}
@@ -206,6 +207,9 @@ func (v *visit) identify(ctx context.Context) *refusal {
 	}
 	if err != nil {
 		return v.fault(err)
+	}
+	if f := v.count(); f != nil {
+		return f
 	}
 	if len(v.route.Roles) > 0 && !slices.Contains(v.route.Roles, v.identity.Caller.Role) {
 		return refused(querschott.CodeForbidden, "this is not for callers of this kind")
@@ -338,20 +342,18 @@ func (s *Server) decide(c querschott.Compartment, write, canWait bool) (door.Ord
 // enter passes the door and the caps, and has the request answered.
 func (v *visit) enter(ctx context.Context) *refusal {
 	write := v.route.writes(v.req)
-	backend, says := v.route.Backend, pass
 	if v.placed {
-		v.order, says = v.srv.decide(v.req.Compartment, write, v.route.Later != nil)
+		var says verdict
+		if v.order, says = v.srv.decide(v.req.Compartment, write, v.route.Later != nil); says == refuse {
+			v.req.Epoch = v.order.Epoch
+			return v.byDoor(v.order)
+		}
 		v.req.Epoch = v.order.Epoch
-	}
-	switch says {
-	case refuse:
-		return v.byDoor(v.order)
-	case later:
-		backend = v.route.Later
-	case pass:
-	}
-	if f := v.caps(); f != nil {
-		return f
+		if p := v.person(); p != "" {
+			if f := v.reach(p); f != nil {
+				return f
+			}
+		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -360,15 +362,23 @@ func (v *visit) enter(ctx context.Context) *refusal {
 	if v.tunnels() {
 		return v.tunnel(ctx, l)
 	}
-	if backend == nil {
+	if v.route.Backend == nil {
 		return refused(querschott.CodeInvalid, "only connections that switch protocols are served here")
 	}
 	if !l.slot(ctx, v.srv.cfg.Limits.Waiting, v.srv.cfg.Limits.Patience) {
 		return v.crowded()
 	}
 	defer l.free()
-	l.enter(v.transit)
+	backend := v.route.Backend
+	says := l.enter(v.transit, v.state()) // the door may have moved while the request waited
 	defer v.transit.exit()
+	switch says {
+	case refuse:
+		return v.byDoor(v.current())
+	case later:
+		backend = v.route.Later
+	case pass:
+	}
 	a, err := v.call(ctx, backend)
 	if err != nil {
 		return v.broken(ctx, err)
@@ -382,8 +392,9 @@ func (v *visit) crowded() *refusal {
 	return f
 }
 
-// caps counts the request to its credential, and its person if it names one.
-func (v *visit) caps() *refusal {
+// count counts the request to its credential. It comes before the compartment is known, so that whoever tries many of them
+// is slowed down too.
+func (v *visit) count() *refusal {
 	l, who := &v.srv.cfg.Limits, &v.identity.Credential
 	rate, ok := l.Rates[who.Role]
 	if !ok {
@@ -391,15 +402,12 @@ func (v *visit) caps() *refusal {
 	}
 	a := v.srv.credentials.take(who.ID, rate, v.start)
 	v.rate = &a
-	if !a.ok {
-		f := refused(querschott.CodeTooMany, "too many requests")
-		f.retry, f.cause = a.retry, "rate"
-		return f
+	if a.ok {
+		return nil
 	}
-	if p := v.person(); p != "" && v.placed {
-		return v.reach(p)
-	}
-	return nil
+	f := refused(querschott.CodeTooMany, "too many requests")
+	f.retry, f.cause = a.retry, "rate"
+	return f
 }
 
 // reach counts persons to the credential.
