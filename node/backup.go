@@ -140,7 +140,7 @@ func (n *Node) backupConfig(ctx context.Context, dir string) error {
 
 // lists says where the files lie that a backup holds under these names, whatever they are called here.
 func (c *Config) lists() map[string]string {
-	return map[string]string{"insurers.yaml": c.Insurers, "operators.yaml": c.Operators, "accounts.json": c.Mail.Accounts}
+	return map[string]string{"insurers.yaml": c.Insurers, "operators.yaml": c.Operators, "accounts.json": c.Mail.Accounts, "staff.json": c.HTTP.Staff}
 }
 
 // backupJournal copies the first copy of the journal. A record that is being written while it is copied has not been

@@ -163,7 +163,7 @@ func (c *Config) resolve() {
 		&c.Outbox.RelayCA, &c.Outbox.PasswordFile, &c.Console.Certificate, &c.Console.Key,
 	}
 	paths = append(paths, c.HTTP.paths()...)
-	paths = append(paths, &c.VSDM.Secrets)
+	paths = append(paths, &c.VSDM.Secrets, &c.Telemetry.CA)
 	for i := range c.Intake.Copies {
 		paths = append(paths, &c.Intake.Copies[i])
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/gate/proxy"
+	"github.com/querschott/querschott/ident/mtls"
 )
 
 // HTTPConfig configures the HTTP entrance.
@@ -22,9 +23,7 @@ type HTTPConfig struct {
 	Key             string         `yaml:"key" json:"key" doc:"Private key of the certificate, PEM."`
 	MinTLS          string         `yaml:"min_tls" json:"min_tls" doc:"Oldest version of TLS that is spoken: '1.3', or '1.2' for old clients."`
 	Proxies         []string       `yaml:"proxies" json:"proxies" doc:"Networks of load balancers in front, such as 10.1.0.0/16. Only they may say who calls (Forwarded, X-Forwarded-For); from everybody else such headers are removed."`
-	ClientCA        string         `yaml:"client_ca" json:"client_ca" doc:"CA file for the certificates of machines. Empty: machines cannot identify themselves by a certificate."`
-	Guards          []string       `yaml:"guards" json:"guards" doc:"Pins of the certificates of ZETA Guards in front: SHA-256 of the public key (SubjectPublicKeyInfo), hexadecimal. Only over such a connection are ZETA-* headers believed; from everybody else they are removed."`
-	Machines        []Machine      `yaml:"machines" json:"machines" doc:"Machines that identify themselves by a client certificate."`
+	Machines        []Machine      `yaml:"machines" json:"machines" doc:"Machines that identify themselves by a client certificate, ZETA Guards in front among them."`
 	AccessIssuers   []IssuerConfig `yaml:"access_issuers" json:"access_issuers" doc:"Who may issue access tokens."`
 	PresenceIssuers []IssuerConfig `yaml:"presence_issuers" json:"presence_issuers" doc:"Who may issue proofs of patient presence (PoPP tokens)."`
 	DevIssuers      bool           `yaml:"dev_issuers" json:"dev_issuers" doc:"Run issuers of access and PoPP tokens that give anybody what he asks for, and accept what they issue. For tests only: with it every insured person's data is open to everybody who reaches the entrance."`
@@ -73,10 +72,14 @@ type IssuerConfig struct {
 
 // Machine is a caller with a client certificate.
 type Machine struct {
-	Name    string `yaml:"name" json:"name" doc:"Name of the machine, its actor in the ledger."`
-	Pin     string `yaml:"pin" json:"pin" doc:"SHA-256 of its certificate's public key (SubjectPublicKeyInfo), hexadecimal."`
-	Role    string `yaml:"role" json:"role" doc:"'partner' or 'staff'."`
-	Insurer string `yaml:"insurer" json:"insurer" doc:"IK of the only insurer that it may reach; empty: all."`
+	Name     string   `yaml:"name" json:"name" doc:"Name of the machine: small letters, digits, dots and dashes."`
+	Pins     []string `yaml:"pins" json:"pins" doc:"SHA-256 of its certificate's public key (SubjectPublicKeyInfo), hexadecimal; two while its key is renewed."`
+	CA       string   `yaml:"ca" json:"ca" doc:"Instead of pins: CA file that its certificate must chain to."`
+	Subject  string   `yaml:"subject" json:"subject" doc:"With ca: the certificate's subject, exactly, such as CN=abrechnung,O=Musterkasse."`
+	Role     string   `yaml:"role" json:"role" doc:"'partner', 'practice' or 'machine'."`
+	Insurer  string   `yaml:"insurer" json:"insurer" doc:"IK of the only insurer that it may reach; empty: all."`
+	Services []string `yaml:"services" json:"services" doc:"Services that it may call."`
+	Guard    bool     `yaml:"guard" json:"guard" doc:"It is a ZETA Guard: its ZETA-* headers are believed. From everybody else they are removed."`
 }
 
 // RouteConfig puts the gate in front of an existing service.
@@ -126,8 +129,9 @@ type VSDMConfig struct {
 
 // TelemetryConfig configures what others may see of how the node works. None of it names an insured person or a caller.
 type TelemetryConfig struct {
-	Listen string `yaml:"listen" json:"listen" doc:"Address of metrics (/metrics, Prometheus) and /healthz, without TLS and without a login; empty: none. Keep it away from the public."`
+	Listen string `yaml:"listen" json:"listen" doc:"Address of metrics (/metrics, Prometheus) and of the reasons why the node is not well (/healthz), without TLS and without a login; empty: none. Keep it away from the public."`
 	OTLP   string `yaml:"otlp" json:"otlp" doc:"Address of an OpenTelemetry collector that takes OTLP over HTTP, such as http://127.0.0.1:4318; empty: nothing is sent."`
+	CA     string `yaml:"ca" json:"ca" doc:"CA file that the collector's certificate must chain to; empty: the system's."`
 	Traces bool   `yaml:"traces" json:"traces" doc:"Send traces to it."`
 	Logs   bool   `yaml:"logs" json:"logs" doc:"Send the node's log to it, besides writing it."`
 }
@@ -136,7 +140,7 @@ func defaultHTTP() HTTPConfig {
 	return HTTPConfig{
 		Certificate: "tls/cert.pem", Key: "tls/key.pem", MinTLS: "1.3", Staff: "staff.json", DevListen: "127.0.0.1:0",
 		ProofAge: Duration(2 * time.Minute), Leeway: Duration(time.Minute / 2),
-		Proxies: []string{}, Guards: []string{}, Machines: []Machine{}, AccessIssuers: []IssuerConfig{}, PresenceIssuers: []IssuerConfig{},
+		Proxies: []string{}, Machines: []Machine{}, AccessIssuers: []IssuerConfig{}, PresenceIssuers: []IssuerConfig{},
 		Routes: []RouteConfig{}, AccessLogSize: 256 << 20, AccessLogKeep: 4,
 		Limits: HTTPLimits{
 			Connections: 4000, PerAddress: 400, Concurrent: 128, NetworkRate: 500, Rate: 50, Burst: 200, Minute: 300, Quarter: 1500, Day: 10_000,
@@ -179,14 +183,6 @@ func (w *wrongs) address(key, value string, schemes ...string) {
 	}
 }
 
-var pinText = regexp.MustCompile(`^[0-9a-f]{64}$`)
-
-func (w *wrongs) pin(key, value string) {
-	if !pinText.MatchString(value) {
-		w.add("%s: %.80q is not a SHA-256 in 64 lower-case hexadecimal digits", key, value)
-	}
-}
-
 func (w *wrongs) insurer(key, value string) {
 	if value == "" {
 		return
@@ -209,15 +205,16 @@ func (c *HTTPConfig) validate(w *wrongs) {
 			w.add("http.proxies: %.50q is not a network such as 10.1.0.0/16", p)
 		}
 	}
-	for _, p := range c.Guards {
-		w.pin("http.guards", p)
-	}
 	for _, m := range c.Machines {
 		if m.Name == "" {
 			w.add("http.machines: a machine has no name")
 		}
-		w.pin("http.machines: pin of "+m.Name, m.Pin)
-		w.oneOf("http.machines: role of "+m.Name, m.Role, "partner", "staff")
+		for _, p := range m.Pins {
+			if _, err := mtls.ParsePin(p); err != nil {
+				w.add("http.machines: %s: %w", m.Name, err)
+			}
+		}
+		w.oneOf("http.machines: role of "+m.Name, m.Role, "partner", "practice", "machine")
 		w.insurer("http.machines: insurer of "+m.Name, m.Insurer)
 	}
 	w.within("http.access_log_keep", c.AccessLogKeep, 1, 1000)
@@ -351,7 +348,10 @@ func (c *TelemetryConfig) validate(w *wrongs) {
 
 // paths lists the fields that are paths.
 func (c *HTTPConfig) paths() []*string {
-	paths := []*string{&c.Certificate, &c.Key, &c.ClientCA, &c.Staff}
+	paths := []*string{&c.Certificate, &c.Key, &c.Staff}
+	for i := range c.Machines {
+		paths = append(paths, &c.Machines[i].CA)
+	}
 	if c.AccessLog != "-" {
 		paths = append(paths, &c.AccessLog)
 	}

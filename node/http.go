@@ -5,15 +5,14 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/access"
-	"github.com/querschott/querschott/gate"
 	gatehttp "github.com/querschott/querschott/gate/http"
 	"github.com/querschott/querschott/gate/proxy"
+	"github.com/querschott/querschott/ident/mtls"
 	"github.com/querschott/querschott/ledger"
 )
 
@@ -27,6 +26,9 @@ const (
 func (n *Node) openHTTP(ctx context.Context) error {
 	n.stream = access.NewStream(n.cfg.Domain)
 	if err := n.openAccessLog(); err != nil {
+		return err
+	}
+	if err := n.openTelemetry(ctx); err != nil {
 		return err
 	}
 	if n.cfg.HTTP.Listen == "" {
@@ -56,7 +58,7 @@ func (n *Node) openHTTP(ctx context.Context) error {
 	l := &n.cfg.HTTP.Limits
 	n.http, err = gatehttp.New(gatehttp.Config{
 		Routes: routes, TLS: tc, StatusPage: n.cfg.Mail.StatusPage, Version: "1.0.0",
-		Identify: n.identify, Valid: n.valid, Owner: n.owner, Door: n.doors.Current, Record: n.recordHTTP,
+		Identify: n.identify, Valid: n.valid, Guard: n.guard, Owner: n.owner, Door: n.doors.Current, Record: n.recordHTTP,
 		Pseudonym: func(c querschott.Compartment, p querschott.KVNR) string {
 			return n.years.pseudonym(c.Insurer, p, n.opt.Now())
 		},
@@ -108,6 +110,9 @@ func (n *Node) httpTLS() (*tls.Config, error) {
 	if c.MinTLS == "1.2" {
 		tc.MinVersion = tls.VersionTLS12
 	}
+	if n.machines != nil {
+		tc = mtls.Ask(tc)
+	}
 	return tc, nil
 }
 
@@ -139,6 +144,7 @@ func (n *Node) routes() ([]gatehttp.Route, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.who["vsdm"] = []string{byToken, byGuard}
 	for i := range n.cfg.HTTP.Routes {
 		r, err := n.route(&n.cfg.HTTP.Routes[i])
 		if err != nil {
@@ -155,7 +161,7 @@ func (n *Node) route(c *RouteConfig) (gatehttp.Route, error) {
 	if err != nil {
 		return gatehttp.Route{}, fmt.Errorf("route %s: %w", c.Name, err)
 	}
-	n.proxies[c.Name] = p
+	n.proxies[c.Name], n.who[c.Name] = p, c.Who
 	r := gatehttp.Route{
 		Name: c.Name, Host: strings.ToLower(c.Host), Path: c.Path, Methods: c.Methods, Service: querschott.Service(c.Proxy.Service),
 		Tenant: gatehttp.Tenant{From: gatehttp.FromLocator}, Locate: p.Locate, Unplaced: c.Proxy.Unmatched == "pass",
@@ -176,21 +182,4 @@ func (n *Node) route(c *RouteConfig) (gatehttp.Route, error) {
 		r.Form = gatehttp.FormZETA
 	}
 	return r, nil
-}
-
-// publicRoutes are documents that are anybody's.
-func (n *Node) publicRoutes() []gatehttp.Route {
-	return []gatehttp.Route{{Name: "health", Path: "/healthz", Public: true, Backend: gate.Serve(n.health), MaxBody: 1 << 10}}
-}
-
-// secretFile finds a file of secrets that others can read.
-func secretFile(f *findings, file, why string) {
-	if file == "" {
-		return
-	}
-	if _, err := os.Stat(file); err != nil {
-		f.add(Fault, "correct the path, or attach the medium that it lies on", "%s cannot be read: %v", file, err)
-		return
-	}
-	private(f, file, why)
 }

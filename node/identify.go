@@ -14,14 +14,17 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/querschott/querschott"
 	gatehttp "github.com/querschott/querschott/gate/http"
 	"github.com/querschott/querschott/ident"
+	"github.com/querschott/querschott/ident/mtls"
 	"github.com/querschott/querschott/ident/token"
 	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/wire/jose"
+	"github.com/querschott/querschott/wire/zeta"
 )
 
 // proofsFile hands the proofs that were used over from one run of the node to the next.
@@ -37,6 +40,9 @@ type DevIssuer struct {
 func (n *Node) openIdentification(context.Context) error {
 	if n.opt.DevIssuer != nil && !n.opt.Demo && !n.cfg.HTTP.DevIssuers {
 		return errors.New("issuers for development would be believed, and http.dev_issuers does not say so")
+	}
+	if err := n.openMachines(); err != nil {
+		return err
 	}
 	access, err := n.issuers(n.cfg.HTTP.AccessIssuers, token.Metadata)
 	if err != nil {
@@ -177,16 +183,113 @@ func local(address string) bool {
 	return err == nil && loopback(net.JoinHostPort(u.Hostname(), "0"))
 }
 
-// identify says who calls. Its errors are refusals.
+// openMachines reads who identifies itself by a certificate.
+func (n *Node) openMachines() error {
+	var list []mtls.Machine
+	for _, c := range n.cfg.HTTP.Machines {
+		m := mtls.Machine{
+			Name: c.Name, Subject: c.Subject, Role: querschott.Role(c.Role), Insurer: querschott.IK(c.Insurer), Guard: c.Guard,
+		}
+		for _, p := range c.Pins {
+			pin, err := mtls.ParsePin(p)
+			if err != nil {
+				return err
+			}
+			m.Pins = append(m.Pins, pin)
+		}
+		for _, s := range c.Services {
+			m.Services = append(m.Services, querschott.Service(s))
+		}
+		if c.CA != "" {
+			pool, err := certificates(c.CA)
+			if err != nil {
+				return err
+			}
+			m.CA = pool
+		}
+		list = append(list, m)
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	var err error
+	n.machines, err = mtls.New(list, n.opt.Now)
+	return err
+}
+
+// guard reports whether a connection is a ZETA Guard's.
+func (n *Node) guard(state *tls.ConnectionState) bool {
+	return n.machines != nil && n.machines.Guard(state)
+}
+
+// identify says who calls. Its errors are refusals. A guard's word and a token that came with it must agree; a token counts
+// before the certificate of the connection that it came over.
 func (n *Node) identify(ctx context.Context, r *http.Request, route *gatehttp.Route) (*ident.Identity, error) {
-	if n.tokens == nil {
+	who := n.who[route.Name]
+	by := func(way string) bool { return slices.Contains(who, way) }
+	switch {
+	case by(byGuard) && n.guard(r.TLS):
+		return n.byGuard(ctx, r, route)
+	case by(byToken) && n.tokens != nil && (r.Header.Get("Authorization") != "" || !by(byCertificate)):
+		return n.byToken(ctx, r, route)
+	case by(byCertificate) && n.machines != nil:
+		id, err := n.machines.Identify(r.TLS)
+		if err != nil {
+			return nil, err
+		}
+		return n.admitted(id, r, route)
+	default:
 		return nil, errNobody
 	}
+}
+
+func (n *Node) byToken(ctx context.Context, r *http.Request, route *gatehttp.Route) (*ident.Identity, error) {
 	return n.tokens.Identify(ctx, &token.Request{
 		Method: r.Method, URL: n.base + r.URL.EscapedPath(), Header: r.Header, Remote: remote(r),
 		Audience: route.Audience, Scopes: route.Scopes, ACR: route.ACR, Nonce: route.Nonce,
 		Presence: token.PresenceMode(route.Presence), PresenceAge: time.Duration(n.cfg.HTTP.PresenceAge),
 	})
+}
+
+// byGuard takes a guard's word, and checks it against the tokens where they came too.
+func (n *Node) byGuard(ctx context.Context, r *http.Request, route *gatehttp.Route) (*ident.Identity, error) {
+	said, err := n.machines.Asserted(r.TLS, r.Header)
+	if err != nil {
+		return nil, err
+	}
+	if said == nil {
+		return nil, errNobody
+	}
+	if n.tokens == nil || r.Header.Get("Authorization") == "" {
+		id, err := said.Identity()
+		if err != nil {
+			return nil, err
+		}
+		if id.Presence == nil && route.Presence == gatehttp.PresenceRequired {
+			return id, zeta.NoPresence()
+		}
+		return n.admitted(id, r, route)
+	}
+	id, err := n.byToken(ctx, r, route)
+	if err != nil {
+		return id, err
+	}
+	if err := said.Compare(id); err != nil {
+		n.log.Error("ALARM: a ZETA Guard says something else than the token that came with it", "err", err)
+		return id, err
+	}
+	return id, nil
+}
+
+// admitted asks the deny list about a credential that no verifier of tokens has asked about.
+func (n *Node) admitted(id *ident.Identity, r *http.Request, route *gatehttp.Route) (*ident.Identity, error) {
+	if at := remote(r); at.IsValid() {
+		id.Facts.Network = at.String()
+	}
+	if err := n.denied.Check(&id.Facts); err != nil {
+		return id, err
+	}
+	return id, id.MayCall(route.Service)
 }
 
 // remote is the caller's address, as the gate has found it.

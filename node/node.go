@@ -28,6 +28,7 @@ import (
 	"github.com/querschott/querschott/gate/mail"
 	"github.com/querschott/querschott/gate/proxy"
 	"github.com/querschott/querschott/ident"
+	"github.com/querschott/querschott/ident/mtls"
 	"github.com/querschott/querschott/ident/token"
 	"github.com/querschott/querschott/intake"
 	"github.com/querschott/querschott/internal/disk"
@@ -37,6 +38,8 @@ import (
 	"github.com/querschott/querschott/seal/pruefziffer"
 	"github.com/querschott/querschott/service/eau"
 	"github.com/querschott/querschott/service/vsdm"
+	"github.com/querschott/querschott/telemetry"
+	"github.com/querschott/querschott/web/api"
 	"github.com/querschott/querschott/web/console"
 )
 
@@ -84,6 +87,12 @@ type Node struct {
 	signers  map[querschott.Actor]note.Signer // the keys that the console signs with
 	accounts *ident.Accounts
 
+	export     *telemetry.Export // nil: nothing is sent
+	traffic    *telemetry.Traffic
+	trafficSub *access.Subscription
+	health     *api.Health
+	api        *api.API
+
 	accessFile *access.File // nil: access events are written to no file
 	accessSub  *access.Subscription
 
@@ -99,6 +108,8 @@ type Node struct {
 	tokens   *token.Verifier  // nil: nobody issues tokens
 	keySets  []*token.Issuer
 	proxies  map[string]*proxy.Proxy // by route
+	who      map[string][]string     // by route: how callers identify themselves
+	machines *mtls.Machines          // nil: none
 	page     *console.Console
 	web      *http.Server
 	sockets  sockets
@@ -111,8 +122,8 @@ type Node struct {
 
 // sockets are bound when the node opens, so that Run cannot fail for want of an address.
 type sockets struct {
-	starttls, implicit []net.Listener
-	web, control, http net.Listener
+	starttls, implicit            []net.Listener
+	web, control, http, telemetry net.Listener
 }
 
 // Open opens everything and binds the addresses. It accepts nothing before Run.
@@ -126,7 +137,7 @@ func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
 	n = &Node{
 		cfg: cfg, opt: opt, log: opt.Log, started: opt.Now(),
 		cells: map[querschott.IK]*pebble.Store{}, signers: map[querschott.Actor]note.Signer{}, byAddress: map[string]querschott.IK{},
-		byIK: map[querschott.IK]querschott.IK{}, proxies: map[string]*proxy.Proxy{},
+		byIK: map[querschott.IK]querschott.IK{}, proxies: map[string]*proxy.Proxy{}, who: map[string][]string{},
 	}
 	defer func() {
 		if err != nil {
@@ -138,6 +149,7 @@ func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
 		what string
 		do   func(context.Context) error
 	}{
+		{"telemetry", n.openExport},
 		{"lists", n.openLists},
 		{"keyring", n.openKeyring},
 		{"ledger", n.openLedger},

@@ -40,6 +40,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.accessFile != nil {
 		core.Go(func() error { return n.part(inner, "the file of access events", n.writeAccess) })
 	}
+	core.Go(func() error { return n.part(inner, "the metrics of requests", n.observe) })
 	for _, issuer := range n.keySets {
 		core.Go(func() error { return n.part(inner, "the keys of an issuer", issuer.Run) })
 	}
@@ -58,6 +59,10 @@ func (n *Node) Run(ctx context.Context) error {
 	entrances.Go(func() error {
 		return serve(ectx, &http.Server{Handler: n.controlHandler(), ReadHeaderTimeout: 5 * time.Second}, n.sockets.control, false)
 	})
+	if n.sockets.telemetry != nil {
+		operations := &http.Server{Handler: n.api.Operations(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
+		entrances.Go(func() error { return serve(ectx, operations, n.sockets.telemetry, false) })
+	}
 	entrances.Go(func() error { return n.housekeeping(ectx) })
 	err := entrances.Wait()
 	n.asked.Wait() // what is answered on the control socket uses everything that ends now
@@ -123,6 +128,7 @@ func (n *Node) housekeeping(ctx context.Context) error {
 		case <-tick.C:
 			if now := n.opt.Now(); now.Sub(tried).Abs() > time.Hour {
 				tried = now
+				n.pruneNumbers(ctx)
 				if err := n.years.provide(now); err != nil && n.years.trouble(now) != "" {
 					n.log.Error("ALARM: the ledger has no secrets for the coming year", "err", err, "fix", "put the keyring's key file in its place")
 				}
@@ -141,12 +147,15 @@ func (n *Node) Close() error {
 	for _, p := range n.proxies {
 		errs = errors.Join(errs, p.Close())
 	}
-	for _, l := range append(append([]net.Listener{n.sockets.web, n.sockets.control, n.sockets.http}, n.sockets.starttls...), n.sockets.implicit...) {
+	for _, l := range append(append([]net.Listener{n.sockets.web, n.sockets.control, n.sockets.http, n.sockets.telemetry}, n.sockets.starttls...), n.sockets.implicit...) {
 		if l != nil {
 			if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 				errs = errors.Join(errs, err)
 			}
 		}
+	}
+	if n.numbers != nil {
+		n.numbers.Forget()
 	}
 	if n.vaults != nil {
 		n.vaults.Close()
@@ -169,6 +178,7 @@ func (n *Node) Close() error {
 	if n.ledger != nil {
 		errs = errors.Join(errs, n.ledger.Close())
 	}
+	n.closeExport()
 	return errs
 }
 

@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -10,8 +11,11 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
 	"github.com/querschott/querschott/gate/mail"
+	"github.com/querschott/querschott/ident/token"
 	"github.com/querschott/querschott/intake"
 	"github.com/querschott/querschott/internal/disk"
+	"github.com/querschott/querschott/ledger"
+	"github.com/querschott/querschott/web/api"
 )
 
 // Status is how a node is at one moment.
@@ -24,6 +28,7 @@ type Status struct {
 	Doors     DoorStatus       `json:"doors"`
 	Journal   intake.Stats     `json:"journal"`
 	Pump      intake.PumpStats `json:"pump"`
+	HTTP      *HTTPStatus      `json:"http,omitempty"` // nil: there is no HTTP entrance
 	Trouble   []Trouble        `json:"trouble,omitempty"`
 	Addresses Addresses        `json:"addresses"`
 }
@@ -37,6 +42,41 @@ type MailStatus struct {
 	Permanent map[string]uint64 `json:"rejected"`          // by cause
 	Sessions  int64             `json:"sessions"`
 	Outgoing  int               `json:"outgoing"` // mail that waits to leave
+}
+
+// HTTPStatus counts requests since the start.
+type HTTPStatus struct {
+	Connections int64                `json:"connections"`
+	InFlight    int64                `json:"in_flight"`
+	Outcomes    map[string]uint64    `json:"outcomes"` // "vsdm success", "vsdm denied door"
+	Revocations int                  `json:"revocations"`
+	Lost        uint64               `json:"events_lost"` // access events that were not written to their file
+	Issuers     []token.IssuerStatus `json:"issuers"`
+}
+
+func (n *Node) httpCounts() *HTTPStatus {
+	if n.http == nil {
+		return nil
+	}
+	st := n.http.Stats()
+	s := &HTTPStatus{
+		Connections: st.Connections, InFlight: st.InFlight, Outcomes: map[string]uint64{}, Revocations: len(n.denied.List()),
+		Issuers: []token.IssuerStatus{},
+	}
+	for o, count := range st.Outcomes {
+		words := []string{string(o.Service), o.Outcome.String(), o.Cause.String()}
+		if o.Cause == ledger.ReasonNone {
+			words = words[:2]
+		}
+		s.Outcomes[strings.TrimSpace(strings.Join(words, " "))] = count
+	}
+	if n.accessFile != nil {
+		s.Lost = n.accessFile.Lost() + n.accessSub.Dropped()
+	}
+	if n.tokens != nil {
+		s.Issuers = n.tokens.Issuers()
+	}
+	return s
 }
 
 // DoorStatus counts doors by state.
@@ -66,6 +106,7 @@ type Addresses struct {
 	TLS      string `json:"tls,omitempty"`
 	Console  string `json:"console,omitempty"`
 	HTTP     string `json:"http,omitempty"` // as callers know it
+	Metrics  string `json:"metrics,omitempty"`
 	Control  string `json:"control"`
 }
 
@@ -108,6 +149,7 @@ func (n *Node) Status() Status {
 		s.Mail.Transient, s.Mail.Permanent = byCause(g.Transient), byCause(g.Permanent)
 	}
 	s.Mail.Outgoing = n.outbox.Status().Queued
+	s.HTTP = n.httpCounts()
 	s.Trouble = n.trouble()
 	return s
 }
@@ -131,6 +173,7 @@ func (n *Node) trouble() []Trouble {
 	if t := n.years.trouble(n.opt.Now()); t != "" {
 		list = append(list, Trouble{Text: t})
 	}
+	list = append(list, n.issuerTrouble()...)
 	n.mu.Lock()
 	list = append(list, n.failed...)
 	n.mu.Unlock()
@@ -151,6 +194,22 @@ func (n *Node) trouble() []Trouble {
 		}
 		if text != "" {
 			list = append(list, Trouble{Compartment: &c, Text: text})
+		}
+	}
+	return list
+}
+
+// issuerTrouble tells of issuers whose keys could not be renewed, and of those for development.
+func (n *Node) issuerTrouble() (list []Trouble) {
+	if n.opt.DevIssuer != nil && !n.opt.Demo {
+		list = append(list, Trouble{Text: "issuers for development are believed: everybody who reaches the entrance can read everything"})
+	}
+	if n.tokens == nil {
+		return list
+	}
+	for _, s := range n.tokens.Issuers() {
+		if s.Stale {
+			list = append(list, Trouble{Text: fmt.Sprintf("the keys of issuer %s could not be renewed; %d old ones are believed: %s", s.Issuer, len(s.Keys), s.Err)})
 		}
 	}
 	return list
@@ -245,6 +304,9 @@ func (n *Node) Addresses() Addresses {
 	}
 	if len(n.sockets.implicit) > 0 {
 		a.TLS = n.sockets.implicit[0].Addr().String()
+	}
+	if n.sockets.telemetry != nil {
+		a.Metrics = "http://" + n.sockets.telemetry.Addr().String() + api.PathMetrics
 	}
 	if n.sockets.web != nil {
 		scheme := "http://"

@@ -5,10 +5,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/cell/pebble"
@@ -16,7 +16,6 @@ import (
 	gatehttp "github.com/querschott/querschott/gate/http"
 	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/seal/pruefziffer"
-	"github.com/querschott/querschott/service"
 	"github.com/querschott/querschott/service/vsdm"
 	"github.com/querschott/querschott/wire/vsd"
 )
@@ -131,7 +130,6 @@ func (n *Node) vsdmRoutes(base string) ([]gatehttp.Route, error) {
 		return nil, nil
 	}
 	c := &n.cfg.VSDM
-	serve := at(vsdm.Path, n.vsdm.Answer)
 	docs, err := n.vsdmDocuments(base)
 	if err != nil {
 		return nil, err
@@ -142,30 +140,19 @@ func (n *Node) vsdmRoutes(base string) ([]gatehttp.Route, error) {
 		Data: ledger.DataInsured, Purpose: ledger.PurposeTreatment, MaxBody: 1 << 10,
 		Unplaced: true, // an IK that is not ours has an error of the standard, 79012
 		Write:    func(*gate.Request) bool { return false },
-		Early: func(ctx context.Context, r *gate.Request) (*service.Answer, error) {
-			if r.Method == http.MethodGet {
-				return nil, nil
-			}
-			return serve(ctx, r) // 79040, which comes before the door
-		},
-		Backend: serve,
+		Early:    gate.Serve(n.vsdm.Early),
+		Backend:  gate.Serve(n.vsdm.Answer),
 	}}
-	for path := range docs {
+	for path, doc := range docs {
 		routes = append(routes, gatehttp.Route{
-			Name: "document" + strings.ReplaceAll(path, "/", "-"), Path: path, Public: true, Backend: at(path, docs.Answer), MaxBody: 1 << 10,
+			Name: "document" + word(path), Path: path, Public: true, Backend: gate.Serve(doc.Answer), MaxBody: 1 << 10,
 		})
 	}
 	return routes, nil
 }
 
-// at serves one path with a service that knows its paths from the root: the gate has taken the route's off.
-func at(path string, f service.Func) gate.Backend {
-	return func(ctx context.Context, r *gate.Request) (*service.Answer, error) {
-		whole := r.Request
-		whole.Path = path
-		return f(ctx, &whole)
-	}
-}
+// word makes a path part of a route's name.
+func word(path string) string { return strings.NewReplacer("/", "-", ".", "-").Replace(path) }
 
 func orBase(list []string, base string) []string {
 	if len(list) == 0 {
@@ -175,9 +162,9 @@ func orBase(list []string, base string) []string {
 }
 
 // vsdmDocuments are the catalog and the metadata of the protected resource.
-func (n *Node) vsdmDocuments(base string) (vsdm.Documents, error) {
+func (n *Node) vsdmDocuments(base string) (map[string]vsdm.Document, error) {
 	c := &n.cfg.VSDM
-	docs := vsdm.Documents{}
+	docs := map[string]vsdm.Document{}
 	changed, err := os.Stat(n.cfg.Insurers)
 	if err != nil {
 		return nil, err
@@ -197,6 +184,24 @@ func (n *Node) vsdmDocuments(base string) (vsdm.Documents, error) {
 
 // protectedResourcePath is where clients look for the issuer of access tokens (RFC 9728).
 const protectedResourcePath = "/.well-known/oauth-protected-resource"
+
+// keepNumbers is how long it is kept which check numbers were issued: practices bill with them up to two quarters later.
+const keepNumbers = 400 * 24 * time.Hour
+
+// pruneNumbers forgets old check numbers, and drops keys whose time is over.
+func (n *Node) pruneNumbers(ctx context.Context) {
+	if n.vsdm == nil {
+		return
+	}
+	now := n.opt.Now()
+	n.numbers.Sweep(now)
+	for _, alarm := range n.numbers.Alarms(now) {
+		n.log.Error("ALARM: check numbers", "what", alarm)
+	}
+	if _, err := n.vsdm.Prune(ctx, now.Add(-keepNumbers)); err != nil && ctx.Err() == nil {
+		n.log.Warn("couldn't forget old check numbers", "err", err)
+	}
+}
 
 // errNoVSDM says that nobody has the service.
 var errNoVSDM = errors.New("no insurer of this node has the service vsdm")
