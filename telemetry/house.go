@@ -9,8 +9,10 @@ import (
 	"github.com/querschott/querschott/access"
 	gatehttp "github.com/querschott/querschott/gate/http"
 	"github.com/querschott/querschott/gate/mail"
+	"github.com/querschott/querschott/gate/proxy"
 	"github.com/querschott/querschott/intake"
 	"github.com/querschott/querschott/ledger"
+	"github.com/querschott/querschott/ledger/proof"
 	"github.com/querschott/querschott/outbox"
 )
 
@@ -25,6 +27,7 @@ type House struct {
 	Troubles    func() int // things that somebody should look at
 	Mail        func() mail.Stats
 	HTTP        func() gatehttp.Stats
+	Passages    func() map[string]proxy.Stats // to existing services, by name of the route
 	Journal     func() intake.Stats
 	Backlogs    func() []intake.Backlog
 	Room        func() []int64 // free bytes of each copy of the journal, negative: not known
@@ -78,6 +81,7 @@ func (h House) Families() []Family {
 	all = append(all, counted("revocations", "Credentials, keys and issuers that are refused.", h.Revocations)...)
 	all = append(all, h.mail()...)
 	all = append(all, h.http()...)
+	all = append(all, h.passages()...)
 	all = append(all, h.journal()...)
 	all = append(all, h.backlog()...)
 	all = append(all, h.pump()...)
@@ -181,6 +185,28 @@ func (h House) http() []Family {
 				}
 			},
 		})
+}
+
+func (h House) passages() []Family {
+	if h.Passages == nil {
+		return nil
+	}
+	var all []Family
+	add := func(name, help string, value func(proxy.Stats) uint64) {
+		all = append(all, Family{Name: prefix + "passage_" + name + "_total", Help: help, Kind: Counter, Labels: []Label{LabelName}, Look: func(tell Tell) {
+			for route, s := range h.Passages() {
+				tell(float64(value(s)), route)
+			}
+		}})
+	}
+	add("requests", "Requests to an existing service.", func(s proxy.Stats) uint64 { return s.Requests })
+	add("unmatched", "Requests that fitted no rule.", func(s proxy.Stats) uint64 { return s.Unmatched })
+	add("unreadable", "Answers whose records could not be counted.", func(s proxy.Stats) uint64 { return s.Unreadable })
+	add("refused", "Requests that could be understood in more than one way, or fitted no rule.", func(s proxy.Stats) uint64 { return s.Refused })
+	add("failed", "Requests to which the service gave no usable answer.", func(s proxy.Stats) uint64 { return s.Failed })
+	add("rejected", "Requests with whose headers, set by the gate, the service found fault.", func(s proxy.Stats) uint64 { return s.Rejected })
+	add("cut", "Long answers that broke off.", func(s proxy.Stats) uint64 { return s.Cut })
+	return all
 }
 
 func (h House) journal() []Family {
@@ -313,12 +339,9 @@ func LogsOf(l *ledger.Ledger, year int) []Log {
 		if err != nil {
 			continue
 		}
-		lines := strings.SplitN(string(head), "\n", 3) // C2SP tlog-checkpoint: origin, size, hash
-		if len(lines) < 3 {
-			continue
-		}
-		if size, err := strconv.ParseUint(lines[1], 10, 64); err == nil {
-			list = append(list, Log{path[len(path)-2], size})
+		text, _, _ := strings.Cut(string(head), "\n\n") // C2SP signed-note: the text, then signatures
+		if c, err := proof.ParseCheckpoint(text + "\n"); err == nil {
+			list = append(list, Log{path[len(path)-2], c.Size})
 		}
 	}
 	return list

@@ -13,18 +13,17 @@ type Label string
 
 // The labels.
 const (
-	LabelInsurer    Label = "insurer"    // IK, "none"
-	LabelService    Label = "service"    // of the compartment, "none"
-	LabelState      Label = "state"      // of a door
-	LabelOutcome    Label = "outcome"    // of an access, as the ledger says it
-	LabelStatus     Label = "status"     // class of an answer's status: "2xx"
-	LabelCause      Label = "cause"      // why something was refused, a word
-	LabelLog        Label = "log"        // of the ledger: IK, "platform", "commits"
-	LabelCopy       Label = "copy"       // of the journal: its place in the configuration, from 0
-	LabelName       Label = "name"       // a word from the program or the configuration: of a subscriber, a route, a set of keys
-	LabelSignal     Label = "signal"     // "traces", "logs"
-	LabelVersion    Label = "version"    // of the program
-	LabelKeyVersion Label = "keyversion" // 0 to 9
+	LabelInsurer Label = "insurer" // IK, "none"
+	LabelService Label = "service" // of the compartment, "none"
+	LabelState   Label = "state"   // of a door
+	LabelOutcome Label = "outcome" // of an access, as the ledger says it
+	LabelStatus  Label = "status"  // class of an answer's status: "2xx"
+	LabelCause   Label = "cause"   // why something was refused, a word
+	LabelLog     Label = "log"     // of the ledger: IK, "platform", "commits"
+	LabelCopy    Label = "copy"    // of the journal: its place in the configuration, from 0
+	LabelName    Label = "name"    // a word from the program or the configuration: of a subscriber, a route, a set of keys
+	LabelSignal  Label = "signal"  // "traces", "logs"
+	LabelVersion Label = "version" // of the program
 )
 
 const (
@@ -68,8 +67,6 @@ func (l Label) holds(value string) bool {
 		return value == "traces" || value == "logs"
 	case LabelVersion:
 		return revision.MatchString(value)
-	case LabelKeyVersion:
-		return len(value) == 1 && value[0] >= '0' && value[0] <= '9'
 	}
 	return false
 }
@@ -83,7 +80,7 @@ func isInsurer(value string) bool {
 func (l Label) known() bool {
 	switch l {
 	case LabelInsurer, LabelService, LabelState, LabelOutcome, LabelStatus, LabelCause, LabelLog, LabelCopy, LabelName,
-		LabelSignal, LabelVersion, LabelKeyVersion:
+		LabelSignal, LabelVersion:
 		return true
 	}
 	return false
