@@ -8,7 +8,7 @@ import (
 )
 
 // maxToken is how much of an XML document may go by without an element's beginning or end. Attachments stand in attributes.
-const maxToken = 8 << 20
+const maxToken = 4 << 20
 
 var errStopped = errors.New("nobody reads on")
 
