@@ -18,7 +18,7 @@ import (
 
 // FileConfig says where events are written.
 type FileConfig struct {
-	Path  string
+	Path  string                       // "-" for standard output
 	Max   int64                        // bytes after which the file is renamed and a new one begun; 0: never
 	Keep  int                          // renamed files that stay; default 1
 	Alarm func(err error, lost uint64) // told at the first failure and again after every minute of failing, and how many events are lost since the start
@@ -119,7 +119,9 @@ func (f *File) write() error {
 	n, err := f.f.Write(f.pending)
 	f.size += int64(n)
 	if err != nil {
-		_ = f.f.Close() // the failed write is the news
+		if f.f != os.Stdout {
+			_ = f.f.Close() // the failed write is the news
+		}
 		f.f = nil
 		return fmt.Errorf("couldn't write access events: %w", err)
 	}
@@ -137,6 +139,10 @@ func (f *File) alarm(err error) {
 
 // open opens the file for appending, and cuts off a last line that has no end.
 func (f *File) open() error {
+	if f.cfg.Path == "-" {
+		f.f = os.Stdout
+		return nil
+	}
 	h, err := os.OpenFile(f.cfg.Path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("couldn't open the file of access events: %w", err)
@@ -194,7 +200,7 @@ func (f *File) close() error {
 	if len(f.pending) > 0 {
 		f.flush()
 	}
-	if f.f == nil {
+	if f.f == nil || f.f == os.Stdout {
 		return nil
 	}
 	if err := f.f.Close(); err != nil {

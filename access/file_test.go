@@ -259,3 +259,20 @@ func FuzzReader(f *testing.F) {
 		}
 	})
 }
+
+func TestFileOnStandardOutput(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	out, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func(was *os.File) { os.Stdout = was }(os.Stdout)
+	os.Stdout = out
+	writeAll(t, access.FileConfig{Path: "-", Max: 1}, event(1), event(2))
+	if got, faults := readAll(t, path); len(got) != 2 || faults != nil {
+		t.Errorf("standard output has %v, %v", got, faults)
+	}
+	if err := out.Close(); err != nil {
+		t.Errorf("standard output was closed: %v", err)
+	}
+}

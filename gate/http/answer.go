@@ -20,6 +20,9 @@ import (
 // chunk is how much of an answer is written under one deadline, in bytes.
 const chunk = 64 << 10
 
+// small is what HTTP/2 takes without anybody waiting for the receiver, in bytes.
+const small = 2 << 10
+
 // answer checks, records and sends what a backend wants answered. bare answers may reach nobody's record: those of public
 // routes and those of requests that name no insurer. What it returns is a refusal in place of the answer.
 func (v *visit) answer(ctx context.Context, a *service.Answer, public bool) *refusal {
@@ -226,7 +229,9 @@ func (v *visit) begin(status int) {
 		h.Set("Connection", "close") // what is left of the body is not worth reading
 	}
 	v.sent = true
-	v.out.grant(v.srv.cfg.Limits.WriteTime)
+	if v.raw.ProtoMajor == 1 { // the deadline of the connection's last answer may be over
+		v.out.grant(v.srv.cfg.Limits.WriteTime)
+	}
 	v.w.WriteHeader(status)
 }
 
@@ -245,7 +250,7 @@ func (v *visit) send(status int, body []byte) {
 // write sends part of a body, each chunk in its time.
 func (v *visit) write(b []byte) error {
 	for len(b) > 0 && v.raw.Method != http.MethodHead {
-		if !v.out.grant(v.srv.cfg.Limits.WriteTime) {
+		if (v.raw.ProtoMajor == 1 || len(b) > small) && !v.out.grant(v.srv.cfg.Limits.WriteTime) {
 			return errDoor
 		}
 		n, err := v.w.Write(b[:min(len(b), chunk)])
