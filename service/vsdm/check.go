@@ -22,6 +22,8 @@ const (
 	VerdictReused Verdict = "reused"
 	// VerdictUnissued: it opens under our key and we did not issue it. The key is stolen, or somebody inside uses it.
 	VerdictUnissued Verdict = "unissued"
+	// VerdictUnlogged: it opens under our key and is older than the log (Config.LogFrom), which therefore cannot tell.
+	VerdictUnlogged Verdict = "unlogged"
 	// VerdictOtherActor: issued to somebody else: the evidence was sold or stolen.
 	VerdictOtherActor Verdict = "other-actor"
 	// VerdictOtherPerson: issued for somebody else's card.
@@ -66,7 +68,7 @@ type Finding struct {
 // its entry is damaged, or the keys of the numbers are not at hand.
 func (s *Service) Check(p Shown) (*Finding, error) {
 	now := s.cfg.Now()
-	_, fault := s.cfg.Numbers.Verify(p.Number, pruefziffer.Claim{Person: p.Person}, now)
+	says, fault := s.cfg.Numbers.Verify(p.Number, pruefziffer.Claim{Person: p.Person}, now)
 	switch {
 	case errors.Is(fault, pruefziffer.ErrMalformed):
 		return &Finding{Verdict: VerdictMalformed}, nil
@@ -81,8 +83,11 @@ func (s *Service) Check(p Shown) (*Finding, error) {
 		return nil, err
 	}
 	if e == nil {
-		if errors.Is(fault, pruefziffer.ErrNoKey) || errors.Is(fault, pruefziffer.ErrDamaged) || errors.Is(fault, pruefziffer.ErrLegacy) {
+		switch {
+		case says == nil: // it is not authentic
 			return &Finding{Verdict: VerdictUnreadable}, nil
+		case says.Issued.Before(s.cfg.LogFrom):
+			return &Finding{Verdict: VerdictUnlogged}, nil
 		}
 		return &Finding{Verdict: VerdictUnissued}, nil
 	}

@@ -1,6 +1,7 @@
 package vsdm
 
 import (
+	"bytes"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
@@ -180,6 +181,9 @@ func TestPublishedErrors(t *testing.T) {
 				t.Errorf("%d: status %d, %d", row.Code, a.Status, w.code(a))
 				continue
 			}
+			if got := a.Header.Get("Allow"); (got == "GET") != (row.Code == vsd.InvalidOperation) {
+				t.Errorf("%d: Allow %s", row.Code, got)
+			}
 			if got := a.Header.Get("Content-Type"); got != format.MediaType()+";charset=utf-8" && row.Code != vsd.UnsupportedMediaType && row.Code != vsd.InvalidHeader {
 				t.Errorf("%d: Content-Type %s", row.Code, got)
 			}
@@ -281,6 +285,32 @@ func compareXML(t *testing.T, want outcome, got []byte) {
 	}
 }
 
+// A caller's own values come back to him harmless, in both formats.
+func TestEchoesAreHarmless(t *testing.T) {
+	w := newWorld(t)
+	const hostile = "</div>\"'\\\x00\n\u0085\xff[kvnr]"
+	for _, format := range formats {
+		r := w.request(statutory, anna)
+		r.Header.Set("Accept", format.MediaType())
+		r.Query.Set("profileVersion", hostile)
+		a := w.ask(r)
+		if w.code(a) != vsd.InvalidProfileVersion || bytes.ContainsAny(a.Body, "\x00\u0085") || bytes.Contains(a.Body, []byte(anna.Reveal())) {
+			t.Errorf("%s", a.Body)
+		}
+		if format == vsd.JSON {
+			var o outcome
+			if err := json.Unmarshal(a.Body, &o); err != nil || !strings.Contains(o.Issue[0].Details.Text, "</div>\"'\\????[kvnr]") {
+				t.Errorf("%v: %s", err, a.Body)
+			}
+			continue
+		}
+		var o xmlOutcome
+		if err := xml.Unmarshal(a.Body, &o); err != nil || !strings.Contains(o.Issue[0].Text.Value, "</div>\"'\\????[kvnr]") {
+			t.Errorf("%v: %s", err, a.Body)
+		}
+	}
+}
+
 // What the gate gets wrong is answered to the gate, with the published text and the header that says so.
 func TestErrorsToTheGate(t *testing.T) {
 	w := newWorld(t)
@@ -331,6 +361,12 @@ func TestMalformedFromTheGate(t *testing.T) {
 		}},
 		"long actor": {vsd.InvalidUserInfo, func(r *service.Request) {
 			r.Caller.Actor = querschott.Actor(strings.Repeat("1", maxActor+1))
+		}},
+		"actor that is not ASCII": {vsd.InvalidUserInfo, func(r *service.Request) {
+			r.Caller.Actor, r.Presence.Actor = "1-2ä", "1-2ä"
+		}},
+		"caller's long profession": {vsd.InvalidUserInfo, func(r *service.Request) {
+			r.Caller.Profession = strings.Repeat("1.", 32) + "1"
 		}},
 		"caller's profession":     {vsd.InvalidUserInfo, func(r *service.Request) { r.Caller.Profession = "1.2..3" }},
 		"no caller's profession":  {0, func(r *service.Request) { r.Caller.Profession = "" }},

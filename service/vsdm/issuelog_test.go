@@ -346,6 +346,32 @@ func TestInsurersOfTheLogAreSeparate(t *testing.T) {
 	}
 }
 
+// What is older than the log is not called forged, what is not older is.
+func TestLogBegins(t *testing.T) {
+	w := newWorld(t)
+	forged, err := w.numbers.Issue(pruefziffer.Card{Person: anna}, w.clock())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rounded := spring.Truncate(8 * time.Second) // the format's clock; its zero is a multiple of eight seconds
+	for from, want := range map[time.Time]Verdict{
+		rounded: VerdictUnissued, rounded.Add(time.Nanosecond): VerdictUnlogged, {}: VerdictUnissued, spring.AddDate(1, 0, 0): VerdictUnlogged,
+	} {
+		f, err := w.other(func(c *Config) { c.LogFrom = from }).Check(Shown{forged, anna, doctor})
+		if err != nil || f.Verdict != want || f.Verdict.Good() || f.Verdict.Critical() != (want == VerdictUnissued) {
+			t.Errorf("from %s: %v, %v", from, f, err)
+		}
+	}
+	// Of what is not authentic the age does not count.
+	madeUp, err := numberKeys(t, 'X', 3).Issue(pruefziffer.Card{Person: anna}, w.clock())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, err := w.other(func(c *Config) { c.LogFrom = spring.AddDate(1, 0, 0) }).Check(Shown{madeUp, anna, doctor}); err != nil || f.Verdict != VerdictUnreadable {
+		t.Errorf("made up: %v, %v", f, err)
+	}
+}
+
 func TestAdopt(t *testing.T) {
 	w := newWorld(t)
 	n, err := w.numbers.Issue(pruefziffer.Card{Person: anna}, w.clock()) // by a service that shares the secret

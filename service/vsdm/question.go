@@ -15,11 +15,8 @@ var (
 	mediaTypes = []string{vsd.JSON.MediaType(), vsd.XML.MediaType()}
 )
 
-// Bounds of what comes from outside and goes into an answer's text or the ledger.
-const (
-	maxEcho  = 100 // characters of a caller's own value in an error's text
-	maxActor = 128 // octets of a Telematik-ID
-)
+// maxActor is the longest Telematik-ID, in octets.
+const maxActor = 128
 
 // question is what a request asks for, as far as it could be read.
 type question struct {
@@ -69,7 +66,7 @@ func (s *Service) read(r *service.Request) *question {
 func fromProxy(r *service.Request) *fault {
 	switch {
 	case r.Method != http.MethodGet: // A_26753-01
-		return &fault{vsd.InvalidOperation, vsd.Args{Operation: echo(r.Method)}}
+		return &fault{vsd.InvalidOperation, vsd.Args{Operation: r.Method}}
 	case r.Caller.Actor == "": // A_28614
 		return &fault{code: vsd.MissingUserInfo}
 	case r.Presence == nil: // A_28615
@@ -135,14 +132,14 @@ func (s *Service) fromClient(r *service.Request, q *question) *fault {
 	case err != nil: // A_28608
 		return &fault{vsd.InvalidHeader, vsd.Args{Header: "If-None-Match"}}
 	case chosen < 0: // A_28610
-		return &fault{vsd.UnsupportedMediaType, vsd.Args{MediaType: echo(accept)}}
+		return &fault{vsd.UnsupportedMediaType, vsd.Args{MediaType: accept}}
 	case len(asked) == 0: // A_28047-01
 		return &fault{code: vsd.MissingProfileVersion}
 	}
 	if _, ok := s.version(asked[0]); !ok || len(asked) > 1 { // A_28047-01
-		return &fault{vsd.InvalidProfileVersion, vsd.Args{ProfileVersion: echo(strings.Join(asked, ", "))}}
+		return &fault{vsd.InvalidProfileVersion, vsd.Args{ProfileVersion: strings.Join(asked, ", ")}}
 	}
-	args := vsd.Args{IK: echo(r.Presence.Insurer), KVNR: echo(r.Presence.Patient)}
+	args := vsd.Args{IK: r.Presence.Insurer, KVNR: r.Presence.Patient}
 	switch {
 	case !present: // A_26755-01
 		return &fault{code: vsd.MissingRecordVersion}
@@ -172,17 +169,4 @@ func (s *Service) parseKVNR(text string) (querschott.KVNR, bool) {
 		return k, err == nil
 	}
 	return querschott.KVNR(text), len(text) == 10 && text[0] >= 'A' && text[0] <= 'Z' && strings.Trim(text[1:], "0123456789") == ""
-}
-
-// echo cuts a caller's own value down to what may stand in the answer to him.
-func echo(s string) string {
-	b := make([]byte, 0, min(len(s), maxEcho))
-	for i := 0; i < len(s) && len(b) < maxEcho; i++ {
-		if s[i] < ' ' || s[i] > '~' {
-			b = append(b, '?')
-			continue
-		}
-		b = append(b, s[i])
-	}
-	return string(b)
 }

@@ -30,6 +30,9 @@ type Config struct {
 	// Issues is the platform's own store for the issue log. It is one for all insurers, so that the answers of all of them
 	// share its syncs, and holds nothing else in the space of this service.
 	Issues cell.Store
+	// LogFrom is since when the log is complete: when it was begun, or restored from a backup. Older numbers that it does not
+	// have are not called forged. It must come from where nobody who writes the store can move it.
+	LogFrom time.Time
 	// Secret returns the secret (32 bytes) that an insurer's part of the issue log is sealed under, the same at every call.
 	// It is asked for once per insurer and start.
 	Secret  func(querschott.IK) ([]byte, error)
