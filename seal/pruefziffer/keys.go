@@ -94,7 +94,8 @@ func NewKeys(operator byte, options ...Option) (*Keys, error) {
 
 // Add gives the keys a version from a secret of at least 32 octets, which the caller may overwrite afterwards. The version
 // issues at once. The one that issued until now verifies until now + [Overlap]. issued is how many numbers the version has
-// issued before, as [Keys.Issued] said. A version that is still in use is not replaced: wait until it has been dropped.
+// issued before, as [Keys.States] said. A version that is still in use is not replaced: wait until it has been dropped.
+// After a restart the versions are added in the order in which they were made; the older ones then verify a little longer.
 func (k *Keys) Add(number uint8, secret []byte, issued uint64, now time.Time) error {
 	v, err := newVersion(number, secret, k.legacy)
 	if err != nil {

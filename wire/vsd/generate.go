@@ -9,8 +9,8 @@ import (
 	"github.com/querschott/querschott"
 )
 
-// Invented says whose record is generated. All of it is the caller's; the rest is invented: no real person, street or
-// town with a real postal code is meant.
+// Invented says whose record is generated: a valid IK, a name and a KVNR. All of it is the caller's; the rest is invented: no
+// real person, street or town with a real postal code is meant.
 type Invented struct {
 	Payor     querschott.IK
 	PayorName string // at most 45 characters

@@ -1,6 +1,9 @@
 package vsd
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 const fhirNamespace = "http://hl7.org/fhir"
 
@@ -11,7 +14,15 @@ type out struct {
 	xml bool
 }
 
-func (o *out) raw(s string) { o.b = append(o.b, s...) }
+// raw is append without its store of the pointer, which costs a write barrier while the garbage collector runs.
+func (o *out) raw(s string) {
+	n := len(o.b)
+	if cap(o.b)-n < len(s) {
+		o.b = slices.Grow(o.b, len(s))
+	}
+	o.b = o.b[:n+len(s)]
+	copy(o.b[n:], s)
+}
 
 // key begins a JSON property.
 func (o *out) key(prefix, name string) {

@@ -436,7 +436,7 @@ func FuzzDecodeRecord(f *testing.F) {
 
 // BenchmarkRender measures a rendering from the stored form, and beside it the floor: copying a bundle that is ready.
 func BenchmarkRender(b *testing.B) {
-	r := statutory()
+	r := invented(1)
 	stored := r.Encode()
 	ready, err := Render(r, V10, JSON, envelope)
 	if err != nil {

@@ -162,49 +162,84 @@ func TestRulesOfTheProfiles(t *testing.T) {
 	}
 }
 
+// spoiled is a change of a valid record and the element that is then at fault, with a word of the problem.
+type spoiled struct {
+	element, problem string
+	spoil            func(r *Record)
+}
+
+var spoiledRecords = []spoiled{
+	{"Coverage.type", "exactly one", func(r *Record) { r.Coverage.GKV = nil }},
+	{"Coverage.type", "exactly one", func(r *Record) { r.Coverage.PKV = private().Coverage.PKV }},
+	{"Coverage.payor", "one or two", func(r *Record) { r.Payors = nil }},
+	{"Coverage.payor", "one or two", func(r *Record) { r.Payors = append(r.Payors, r.Payors[0]) }},
+	{"Coverage.payor", "same", func(r *Record) { r.Payors[1] = r.Payors[0] }},
+	{"Organization.identifier.value", "IK", func(r *Record) { r.Payors[0].IK = "10950096X" }},
+	{"Organization.name", "missing", func(r *Record) { r.Payors[0].Name = "" }},
+	{"Organization.address", "none", func(r *Record) { r.Payors[0].Addresses = nil }},
+	{"Organization.contact", "nothing", func(r *Record) { r.Payors[0].Contacts = append(r.Payors[0].Contacts, OfficeContact{}) }},
+	{"Organization.contact", "many", func(r *Record) { r.Payors[0].Contacts = make([]OfficeContact, maxContacts+1) }},
+	{"Organization.contact.purpose", "system", func(r *Record) { r.Payors[0].Contacts[0].Purpose.System = "" }},
+	{"Organization.contact.telecom", "many", func(r *Record) { r.Payors[0].Contacts[0].Telecom = make([]Contact, maxTelecom+1) }},
+	{"Organization.contact.telecom.system", "FHIR", func(r *Record) { r.Payors[0].Contacts[0].Telecom[0].System = "telex" }},
+	{"Patient.gender", "table", func(r *Record) { r.Patient.Gender = "w" }},
+	{"Patient.name.given", "missing", func(r *Record) { r.Patient.Name.Given = "" }},
+	{"own-name", "characters", func(r *Record) { r.Patient.Name.Own = "\xff" }},
+	{"Patient.telecom", "many", func(r *Record) { r.Patient.Telecom = []Contact{{"url", "matrix:@a:b"}, {"url", "matrix:@a:b"}} }},
+	{"Patient.telecom", "many", func(r *Record) { r.Patient.Telecom = slices.Repeat([]Contact{{"phone", "1"}}, maxTelecom+1) }},
+	{"Patient.telecom.value", "Matrix", func(r *Record) { r.Patient.Telecom = []Contact{{"url", "@a:b"}} }},
+	{"Patient.telecom.value", "Matrix", func(r *Record) { r.Patient.Telecom = []Contact{{"url", "matrix:@a"}} }},
+	{"Patient.telecom.value", "Matrix", func(r *Record) { r.Patient.Telecom = []Contact{{"url", "matrix:@A:b"}} }},
+	{"Patient.telecom.value", "Matrix", func(r *Record) { r.Patient.Telecom = []Contact{{"url", "matrix:@a:b:c"}} }},
+	{"Patient.address", "more than two", func(r *Record) { r.Patient.Addresses = make([]Address, 3) }},
+	{"Patient.address.type", "two of one", func(r *Record) { r.Patient.Addresses[1] = r.Patient.Addresses[0] }},
+	{"Patient.address.type", "missing", func(r *Record) { r.Patient.Addresses[0].Kind = NoKind }},
+	{"Patient.address.type", "neither", func(r *Record) { r.Patient.Addresses[0].Kind = "both" }},
+	{"Patient.address.city", "missing", func(r *Record) { r.Patient.Addresses[0].City = "" }},
+	{"Patient.address.line", "many", func(r *Record) { r.Patient.Addresses[0].Lines = make([]Line, maxLines+1) }},
+	{"Patient.address.line", "missing", func(r *Record) { r.Patient.Addresses[0].Lines[0].Text = "" }},
+	{"postBox", "only", func(r *Record) { r.Patient.Addresses[0].Lines[0].Box = "1" }},
+	{"Patient.address.line", "but a box", func(r *Record) { r.Patient.Addresses[1].Lines[0].Number = "1" }},
+	{"Patient.address.country", "code", func(r *Record) { r.Patient.Addresses[0].Country.Code = "" }},
+	{"VSDMDMPTeilnahme", "many", func(r *Record) { r.Coverage.GKV.Programmes = make([]DMP, maxProgrammes+1) }},
+	{"gueltigBis", "date", func(r *Record) { r.Coverage.GKV.Exempt = "2026-12" }},
+	{"Coverage.extension", "order", func(r *Record) { r.Coverage.Order = "wv" }},
+	{"Coverage.extension", "order", func(r *Record) { r.Coverage.Order = "wvddpzkrx" }},
+	{"Coverage.extension", "order", func(r *Record) { r.Coverage.Order = "wwddpzkr" }},
+	{"Bundle.meta.lastUpdated", "instant", func(r *Record) { r.Updated = "2026-09-01T08:00:00,120Z" }},
+}
+
+var spoiledPrivateRecords = []spoiled{
+	{"quote", "100", func(r *Record) { r.Coverage.PKV.Aid[0].Quota.Value = 101 }},
+	{"quote", "100", func(r *Record) { r.Coverage.PKV.Aid[0].Quota.Given = false }},
+	{"Krankenhaus", "100", func(r *Record) { r.Coverage.PKV.Hospital[0].Chief = Share{Percent: Percent{true, 101}} }},
+	{"Krankenhaus", "both", func(r *Record) { r.Coverage.PKV.Hospital[0].Attending.Plain = true }},
+	{"Krankenhaus", "both", func(r *Record) { r.Coverage.PKV.Hospital[0].Attending.Yes = true }},
+	{"Krankenhaus", "nothing", func(r *Record) { r.Coverage.PKV.Hospital[0] = Hospital{} }},
+	{"Hinweis", "missing", func(r *Record) { r.Coverage.PKV.Hints[0].Text = "" }},
+	{"Hinweis", "characters", func(r *Record) { r.Coverage.PKV.Hints[0].Text = "\a" }},
+	{"Hinweis", "too long", func(r *Record) { r.Coverage.PKV.Hints[0].Text = strings.Repeat("x", maxHint+1) }},
+	{"professionOID", "many", func(r *Record) { r.Coverage.PKV.Hints[0].Roles = make([]string, maxRoles+1) }},
+	{"professionOID", "OID", func(r *Record) { r.Coverage.PKV.Hints[0].Roles = []string{""} }},
+	{"Coverage.extension", "many", func(r *Record) { r.Coverage.PKV.Hints = make([]Hint, maxPrivate+1) }},
+	{"Coverage.extension", "order", func(r *Record) { r.Coverage.PKV.Hints = nil }},
+}
+
 // TestRulesOfRecords breaks what a bundle cannot say but a stored or made record could.
 func TestRulesOfRecords(t *testing.T) {
-	for name, spoil := range map[string]func(r *Record){
-		"neither law":         func(r *Record) { r.Coverage.GKV = nil },
-		"both laws":           func(r *Record) { r.Coverage.PKV = private().Coverage.PKV },
-		"no payor":            func(r *Record) { r.Payors = nil },
-		"three payors":        func(r *Record) { r.Payors = append(r.Payors, r.Payors[0]) },
-		"one payor twice":     func(r *Record) { r.Payors[1] = r.Payors[0] },
-		"IK":                  func(r *Record) { r.Payors[0].IK = "10950096X" },
-		"no payor's address":  func(r *Record) { r.Payors[0].Addresses = nil },
-		"empty contact":       func(r *Record) { r.Payors[0].Contacts = append(r.Payors[0].Contacts, OfficeContact{}) },
-		"half a purpose":      func(r *Record) { r.Payors[0].Contacts[0].Purpose.System = "" },
-		"system of a contact": func(r *Record) { r.Payors[0].Contacts[0].Telecom[0].System = "telex" },
-		"sex":                 func(r *Record) { r.Patient.Gender = "w" },
-		"address kind":        func(r *Record) { r.Patient.Addresses[0].Kind = "both" },
-		"not UTF-8":           func(r *Record) { r.Patient.Name.Own = "\xff" },
-		"order too short":     func(r *Record) { r.Coverage.Order = "wv" },
-		"order of others":     func(r *Record) { r.Coverage.Order = "wvddpzkrx" },
-		"order twice":         func(r *Record) { r.Coverage.Order = "wwddpzkr" },
-		"country":             func(r *Record) { r.Patient.Addresses[0].Country.Code = "" },
-		"instant":             func(r *Record) { r.Updated = "2026-09-01T08:00:00,120Z" },
-	} {
-		r := statutory()
-		spoil(r)
-		if r.Validate() == nil {
-			t.Errorf("%s: the record is valid", name)
+	check := func(r *Record, tc spoiled) {
+		t.Helper()
+		tc.spoil(r)
+		var e *Error
+		if err := r.Validate(); !errors.As(err, &e) || !strings.Contains(e.Element, tc.element) || !strings.Contains(e.Problem, tc.problem) {
+			t.Errorf("%s, %s: got %v", tc.element, tc.problem, err)
 		}
 	}
-	for name, spoil := range map[string]func(p *PKV){
-		"percent":            func(p *PKV) { p.Aid[0].Quota.Value = 101 },
-		"value not given":    func(p *PKV) { p.Aid[0].Quota.Given = false },
-		"number and yes":     func(p *PKV) { p.Hospital[0].Attending.Plain = true },
-		"yes without saying": func(p *PKV) { p.Hospital[0].Attending.Yes = true },
-		"empty hospital":     func(p *PKV) { p.Hospital = append(p.Hospital, Hospital{}) },
-		"empty hint":         func(p *PKV) { p.Hints[0].Text = "" },
-		"hint with a bell":   func(p *PKV) { p.Hints[0].Text = "\a" },
-		"many hints":         func(p *PKV) { p.Hints = make([]Hint, maxPrivate+1) },
-	} {
-		r := private()
-		spoil(r.Coverage.PKV)
-		if r.Validate() == nil {
-			t.Errorf("%s: the record is valid", name)
-		}
+	for _, tc := range spoiledRecords {
+		check(statutory(), tc)
+	}
+	for _, tc := range spoiledPrivateRecords {
+		check(private(), tc)
 	}
 }
 
