@@ -167,7 +167,7 @@ func level(acr string) int {
 func (v *Verifier) describe(a *access) {
 	c := a.claims
 	a.caller = querschott.Caller{
-		Actor: querschott.Actor(c.Subject), Role: roleOf(c.Profession), Profession: c.Profession, Name: c.CommonName, Organization: c.Organization,
+		Actor: querschott.Actor(c.Subject), Role: ident.RoleOf(c.Profession), Profession: c.Profession, Name: c.CommonName, Organization: c.Organization,
 	}
 	if a.caller.Role == querschott.RoleInsured {
 		// The number of a person stands nowhere in the record but as a pseudonym.
@@ -202,20 +202,4 @@ func (v *Verifier) pseudonym(what, s string) string {
 // kvnrForm checks the pattern only: many test numbers have a wrong check digit, and the issuer vouches for the number.
 func kvnrForm(s string) bool {
 	return len(s) == 10 && s[0] >= 'A' && s[0] <= 'Z' && strings.Trim(s[1:], "0123456789") == ""
-}
-
-const professionPrefix = "1.2.276.0.76.4."
-
-// roleOf says in which capacity the holder of a profession OID calls. Insurers (59) and their ombudsman's offices (303) come
-// as institutions, not as employees: who works at an insurer's desk logs in there with a second factor. Machines of other
-// central services (E-Rezept 258, NCPeH 292, PoPP 293 and 320) and clients that stand for nobody are partners.
-func roleOf(profession string) querschott.Role {
-	switch n, ok := strings.CutPrefix(profession, professionPrefix); {
-	case n == "49" && ok:
-		return querschott.RoleInsured
-	case profession == "", ok && slices.Contains([]string{"59", "258", "292", "293", "303", "320"}, n):
-		return querschott.RolePartner
-	default:
-		return querschott.RolePractice
-	}
 }
