@@ -218,7 +218,7 @@ func tokenHash(token string) []byte {
 func (t *table) invited(token string, now time.Time) (account, bool) {
 	sum := tokenHash(token)
 	for _, c := range t.byName {
-		if c.Invited != nil && c.Disabled.IsZero() && subtle.ConstantTimeCompare(c.Invited.Token, sum) == 1 {
+		if c.Invited != nil && subtle.ConstantTimeCompare(c.Invited.Token, sum) == 1 {
 			return c, now.Before(c.Invited.Expires)
 		}
 	}

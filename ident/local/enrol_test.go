@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/internal/disk/crashdisk"
 )
 
 func TestChangePassword(t *testing.T) {
@@ -170,4 +171,28 @@ func TestInvitationsThatDoNotWork(t *testing.T) {
 			t.Errorf("%s: %v, want invalid", name, err)
 		}
 	}
+}
+
+// TestRenewedWhileEnrolling invites again in another process, of which this one has not heard.
+func TestRenewedWhileEnrolling(t *testing.T) {
+	fs := crashdisk.New()
+	h := open(t, fs, newClock())
+	token, _, err := h.Invite(Account{Name: "anna", Role: querschott.RoleOperator}, "root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := h.Begin(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, _ := base32Letters.DecodeString(e.Secret)
+	anna := person{name: "anna", password: right, secret: secret}
+	if _, _, err := open(t, fs, h.clk).Renew("anna", "root"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Finish(t.Context(), token, right, h.code(anna)); querschott.CodeOf(err) != querschott.CodeUnauthorized {
+		t.Errorf("an invitation that was taken back: %v", err)
+	}
+	h.clk.advance(time.Minute)
+	h.refused(t, "after it", h.attempt(anna), querschott.CodeUnauthorized)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
@@ -299,6 +300,9 @@ func TestLifeOfAnAccount(t *testing.T) {
 	}
 	h.clk.advance(time.Minute)
 	h.refused(t, "a disabled account", h.attempt(anna), querschott.CodeUnauthorized)
+	if err := h.ChangePassword(t.Context(), h.attempt(anna), "another long password"); querschott.CodeOf(err) != querschott.CodeUnauthorized {
+		t.Errorf("another password for a disabled account: %v", err)
+	}
 	token, _, err := h.Renew("anna", "root")
 	if err != nil {
 		t.Fatal(err)
@@ -330,6 +334,28 @@ func TestLifeOfAnAccount(t *testing.T) {
 	}
 	if len(h.List()) != 0 {
 		t.Errorf("List = %+v", h.List())
+	}
+}
+
+// TestDisabledWhileLoggingIn takes the account away after both factors were found right.
+func TestDisabledWhileLoggingIn(t *testing.T) {
+	disk := crashdisk.New()
+	h := open(t, disk, newClock())
+	anna := h.operator(t, "anna")
+	var once sync.Once
+	disk.Fail(func(op, name string) error {
+		if op == "syncdir" && name == "used" {
+			once.Do(func() {
+				byName := maps.Clone(h.table.Load().byName)
+				delete(byName, "anna")
+				h.install(byName)
+			})
+		}
+		return nil
+	})
+	h.refused(t, "an account that went in between", h.attempt(anna), querschott.CodeUnauthorized)
+	if h.sessions.Len() != 0 {
+		t.Error("a session of an account that went goes on")
 	}
 }
 

@@ -68,6 +68,7 @@ func (a *Accounts) prove(ctx context.Context, t Attempt) (account, state, error)
 	if err != nil {
 		return account{}, state{}, err
 	}
+	// Read before anything is judged: a right password with a used code takes as long as a wrong one.
 	now, stateErr := a.used.read(name, c.Factor)
 	code := plainCode(t.Code)
 	s := shown{step: totpMatch(c.Factor.Secret, a.cfg.Now(), code), recovery: recoveryMatch(c.Factor.ID, c.Factor.Recovery, code)}

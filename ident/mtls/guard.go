@@ -65,7 +65,7 @@ func readHeaders(h http.Header) (*Asserted, error) {
 		default:
 			continue
 		}
-		if _, twice := values[plain]; twice || name != plain || len(lines) != 1 {
+		if name != plain || len(lines) != 1 {
 			return nil, fmt.Errorf("%s comes more than once or in another spelling", plain)
 		}
 		values[plain] = lines[0]

@@ -211,6 +211,7 @@ func TestSecondLine(t *testing.T) {
 		"start of the quarter":      {user(), popp(map[string]any{"iat": quarter, "patientProofTime": quarter}), true},
 		"last quarter":              {user(), popp(map[string]any{"iat": quarter - 2*3600, "patientProofTime": quarter - 2*3600}), false},
 		"card used last quarter":    {user(), popp(map[string]any{"patientProofTime": quarter - 2*3600}), false},
+		"issued last quarter":       {user(), popp(map[string]any{"iat": quarter - 3630, "patientProofTime": quarter - 3590}), false},
 		"of the future":             {user(), popp(map[string]any{"iat": start.Unix() + 120}), false},
 		"card used after the issue": {user(), popp(map[string]any{"patientProofTime": start.Unix() + 120}), false},
 		"another institution":       {user(), popp(map[string]any{"actorId": "1-other"}), false},

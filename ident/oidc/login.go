@@ -30,10 +30,11 @@ const (
 )
 
 // flow is one login on its way. State, nonce and verifier follow from the cookie and the key, so that nothing is kept and
-// nobody can fill the memory with logins that he does not finish.
+// nobody can fill the memory with logins that he does not finish. A cookie that was not made here has no state that anybody
+// knows.
 type flow struct {
 	key []byte
-	id  string // the cookie without its MAC
+	id  string // the cookie: random, end
 }
 
 func newKey() []byte {
@@ -47,31 +48,24 @@ func (p *Provider) newFlow() (f flow, cookie string) {
 	_, _ = rand.Read(b) // never fails: crypto/rand ends the program instead
 	b = binary.BigEndian.AppendUint64(b, uint64(p.cfg.Now().Add(flowLife).Unix()))
 	f = flow{p.key, string(b)}
-	return f, base64.RawURLEncoding.EncodeToString(append(b, f.derive("cookie")...))
+	return f, base64.RawURLEncoding.EncodeToString(b)
 }
 
-// openFlow returns the login that a cookie of this process is about, and when it is over.
+// openFlow returns the login that a cookie is about, if the cookie was made here, and when it is over.
 func (p *Provider) openFlow(cookie string) (f flow, end time.Time, ok bool) {
 	b, err := base64.RawURLEncoding.DecodeString(cookie[:min(len(cookie), 256)])
-	if err != nil || len(b) != flowBytes+sha256.Size {
+	if err != nil || len(b) != flowBytes {
 		return flow{}, time.Time{}, false
 	}
-	f = flow{p.key, string(b[:flowBytes])}
-	if !hmac.Equal(b[flowBytes:], f.derive("cookie")) {
-		return flow{}, time.Time{}, false
-	}
+	f = flow{p.key, string(b)}
 	end = time.Unix(int64(binary.BigEndian.Uint64(b[32:])), 0)
 	return f, end, p.cfg.Now().Before(end)
 }
 
-func (f flow) derive(purpose string) []byte {
+func (f flow) text(purpose string) string {
 	m := hmac.New(sha256.New, f.key)
 	_, _ = m.Write([]byte("querschott/oidc/" + purpose + "\x00" + f.id)) // a hash takes everything
-	return m.Sum(nil)
-}
-
-func (f flow) text(purpose string) string {
-	return base64.RawURLEncoding.EncodeToString(f.derive(purpose))
+	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
 }
 
 // Start begins a login: the browser keeps the cookie (Secure, HttpOnly, SameSite=Lax, ten minutes) and goes to the address.

@@ -352,18 +352,20 @@ func TestBackChannelLogout(t *testing.T) {
 	}
 }
 
-func FuzzFlowCookie(f *testing.F) {
+// FuzzFinish comes back with cookies and states that were not made here.
+func FuzzFinish(f *testing.F) {
 	clk := &clock{at: time.Unix(1e9, 0)}
 	p, err := New(config("https://idp.example", clk))
 	if err != nil {
 		f.Fatal(err)
 	}
 	_, cookie := p.newFlow()
-	f.Add(cookie)
-	f.Add("")
-	f.Fuzz(func(t *testing.T, s string) {
-		if fl, _, ok := p.openFlow(s); ok && (len(fl.id) != flowBytes || fl.id[:32] == "") {
-			t.Errorf("%q is a login: %q", s, fl.id)
+	f.Add(cookie, "state=x&code=y")
+	f.Add("", "state=&code=")
+	f.Fuzz(func(t *testing.T, cookie, query string) {
+		q, _ := url.ParseQuery(query)
+		if _, _, err := p.Finish(t.Context(), cookie, q); querschott.CodeOf(err) != querschott.CodeInvalid {
+			t.Errorf("%q, %q: %v", cookie, query, err)
 		}
 	})
 }
