@@ -10,10 +10,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,7 +46,7 @@ func install(t testing.TB, insurers int) *installation {
 	i := &installation{program: "querschott", dir: dir, config: filepath.Join(dir, node.ConfigFile), world: drill.NewWorld(7, insurers, 100*insurers)}
 	command(t, "init", dir, "--domain", "e2e.querschott.example")
 	i.set(t, map[string]string{
-		"starttls": "127.0.0.1:0", "tls": "127.0.0.1:0", "listen": `""`, "hostname": hostname, "format": "json",
+		"mail.starttls": "127.0.0.1:0", "mail.tls": "127.0.0.1:0", "console.listen": `""`, "mail.hostname": hostname, "log.format": "json",
 	})
 	var err error
 	if i.ca, err = drill.NewCA(time.Now()); err != nil {
@@ -81,21 +82,32 @@ func certify(t testing.TB, ca *drill.CA, dir string) {
 	}
 }
 
-// set changes values of the configuration. A key must stand in it once.
+// set changes values of the configuration, by section and key.
 func (i *installation) set(t testing.TB, values map[string]string) {
 	t.Helper()
 	data, err := os.ReadFile(i.config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for key, value := range values {
-		line := regexp.MustCompile(`(?m)^( *` + key + `:) .*$`)
-		if n := len(line.FindAll(data, -1)); n != 1 {
-			t.Fatalf("the configuration has the key %s %d times", key, n)
+	lines, section, found := strings.Split(string(data), "\n"), "", 0
+	for n, line := range lines {
+		key, _, ok := strings.Cut(line, ":")
+		if !ok || strings.HasPrefix(strings.TrimSpace(line), "#") {
+			continue
 		}
-		data = line.ReplaceAll(data, []byte("${1} "+value))
+		if strings.TrimLeft(key, " ") == key {
+			section = key
+			continue
+		}
+		if value, wanted := values[section+"."+strings.TrimSpace(key)]; wanted {
+			lines[n] = key + ": " + value
+			found++
+		}
 	}
-	if err := os.WriteFile(i.config, data, 0o600); err != nil {
+	if found != len(values) {
+		t.Fatalf("%d of the keys %v are in the configuration", found, slices.Sorted(maps.Keys(values)))
+	}
+	if err := os.WriteFile(i.config, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -272,7 +272,7 @@ func TestPostfix(t *testing.T) {
 	const relay = "fachdienst@praxis.kim.telematik-test"
 	i := install(t, 8)
 	password, port := i.account(t, relay, "--relay"), freePort(t)
-	i.set(t, map[string]string{"relay": "127.0.0.1:" + port, "relay_tls": "none"})
+	i.set(t, map[string]string{"outbox.relay": "127.0.0.1:" + port, "outbox.relay_tls": "none"})
 	node, at := i.serve(t)
 	i.openAll(t)
 	p := startPostfix(t, i, port, at.StartTLS, relay, password)

@@ -75,7 +75,7 @@ func TestDiskFull(t *testing.T) {
 	if !mounted {
 		return
 	}
-	i.set(t, map[string]string{"copies": "[journal-a, small-disk/journal-b]", "segment": "1MiB", "max_mail": "512KiB"})
+	i.set(t, map[string]string{"intake.copies": "[journal-a, small-disk/journal-b]", "intake.segment": "1MiB", "intake.max_mail": "512KiB"})
 	practice := i.world.Practices()[0]
 	password := i.account(t, string(practice.KIM))
 	p, at := i.serve(t)

@@ -88,7 +88,7 @@ func TestSwaks(t *testing.T) {
 	first, second := i.world.Insurers()[0], i.world.Insurers()[1]
 	user, to := string(practice.KIM), string(first.Address)
 	password := i.account(t, user)
-	i.set(t, map[string]string{"max_mail": "256KiB"})
+	i.set(t, map[string]string{"intake.max_mail": "256KiB"})
 	p, at := i.serve(t)
 	i.openAll(t)
 	i.run(t, "door", "set", string(second.IK), "closed", "--key", filepath.Join(i.dir, "operators", "ben.key"),
