@@ -105,11 +105,18 @@ func (v *visit) admit(facts *service.Facts) *refusal {
 // stream sends a long answer piece by piece. Each piece is recorded before it leaves; the door, the caps and the credential
 // are asked before each.
 func (v *visit) stream(ctx context.Context, a *service.Answer, public bool) *refusal {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	patience := time.AfterFunc(v.timeout(), func() { cancel(context.DeadlineExceeded) })
+	defer patience.Stop()
 	for first := true; ; first = false {
+		patience.Reset(v.timeout())
 		p, err := a.Next(ctx)
+		patience.Stop()
 		end := errors.Is(err, io.EOF)
 		if err != nil && !end {
-			return v.cutOr(ctx, first, v.broken(ctx, fmt.Errorf("couldn't get the next piece of an answer: %w", err)))
+			err = v.expired(ctx, fmt.Errorf("couldn't get the next piece of an answer: %w", err))
+			return v.cutOr(ctx, first, v.broken(ctx, err))
 		}
 		if end && !first {
 			return nil

@@ -34,56 +34,67 @@ const maxAttempts = 4096
 func newAttempts() *attempts { return &attempts{waiting: map[attempt]*tally{}} }
 
 func (a *attempts) add(now time.Time, network netip.Prefix, cause string) {
+	a.merge(attempt{network, cause}, tally{now, now, 1})
+}
+
+func (a *attempts) merge(key attempt, more tally) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key := attempt{network, cause}
 	t := a.waiting[key]
 	if t == nil && len(a.waiting) >= maxAttempts {
 		key = attempt{cause: "crowded"}
 		t = a.waiting[key]
 	}
 	if t == nil {
-		t = &tally{first: now}
+		t = &tally{first: more.first}
 		a.waiting[key] = t
 	}
-	t.last = now
-	t.count++
+	t.last = more.last
+	t.count += more.count
 }
 
-// take returns the entries of what was counted, and forgets it.
-func (a *attempts) take() []ledger.Entry {
+// take returns what was counted, and begins anew.
+func (a *attempts) take() map[attempt]*tally {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	waiting := a.waiting
 	a.waiting = map[attempt]*tally{}
-	a.mu.Unlock()
-	entries := make([]ledger.Entry, 0, len(waiting))
-	for key, t := range waiting {
-		from := "many"
-		if key.network.IsValid() {
-			from = key.network.String()
-		}
-		entries = append(entries, ledger.Entry{
-			Kind: ledger.KindAttempt, At: t.first, Outcome: ledger.OutcomeDenied, Reason: ledger.ReasonNotIdentified,
-			Role: querschott.RoleUnknown, Purpose: ledger.PurposeNone,
-			Detail: []ledger.Field{
-				{Name: "network", Value: from},
-				{Name: "cause", Value: key.cause},
-				{Name: "count", Value: strconv.FormatUint(t.count, 10)},
-				{Name: "last", Value: t.last.Format(time.RFC3339Nano)},
-			},
-		})
-	}
-	return entries
+	return waiting
 }
 
-// settle writes down what was refused before identification. What cannot be written is counted as lost.
+// entry is what the ledger says of one network, cause and minute.
+func (t *tally) entry(key attempt) ledger.Entry {
+	from := "many"
+	if key.network.IsValid() {
+		from = key.network.String()
+	}
+	return ledger.Entry{
+		Kind: ledger.KindAttempt, At: t.first, Outcome: ledger.OutcomeDenied, Reason: ledger.ReasonNotIdentified,
+		Role: querschott.RoleUnknown, Purpose: ledger.PurposeNone,
+		Detail: []ledger.Field{
+			{Name: "network", Value: from},
+			{Name: "cause", Value: key.cause},
+			{Name: "count", Value: strconv.FormatUint(t.count, 10)},
+			{Name: "last", Value: t.last.Format(time.RFC3339Nano)},
+		},
+	}
+}
+
+// settle writes down what was refused before identification. What cannot be written waits for the next time.
 func (s *Server) settle(ctx context.Context) {
-	entries := s.attempts.take()
-	if len(entries) == 0 {
+	waiting := s.attempts.take()
+	if len(waiting) == 0 {
 		return
 	}
+	entries := make([]ledger.Entry, 0, len(waiting))
+	for key, t := range waiting {
+		entries = append(entries, t.entry(key))
+	}
 	if err := s.record(ctx, entries...); err != nil {
-		s.stats.unsettled.Add(uint64(len(entries)))
-		s.cfg.Log.Error("refusals of unknown callers could not be recorded", "entries", len(entries), "err", err)
+		s.stats.unsettled.Add(1)
+		s.cfg.Log.Error("refusals of unknown callers could not be recorded yet", "entries", len(entries), "err", err)
+		for key, t := range waiting {
+			s.attempts.merge(key, *t)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -275,7 +276,13 @@ func TestRateOfNetwork(t *testing.T) {
 			t.Errorf("%s: got %v, want %d", addr, got, want)
 		}
 	}
+	w.set(func() { w.before = func() error { return errors.New("full") } })
 	w.srv.settle(t.Context())
+	if st := w.srv.Stats(); st.Unsettled != 1 || len(w.take()) != 0 {
+		t.Errorf("stats are %+v", st)
+	}
+	w.set(func() { w.before = nil })
+	w.srv.settle(t.Context()) // nothing is lost
 	e := w.take()
 	if len(e) != 3 {
 		t.Fatalf("the entries are %+v", e)
@@ -298,7 +305,8 @@ func TestAttemptsAreBounded(t *testing.T) {
 	}
 	entries := a.take()
 	sum, many := 0, ""
-	for _, e := range entries {
+	for key, counted := range entries {
+		e := counted.entry(key)
 		n, _ := strconv.Atoi(detail(e, "count"))
 		sum += n
 		if detail(e, "network") == "many" {

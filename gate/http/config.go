@@ -90,7 +90,7 @@ type Limits struct {
 	WriteTime  time.Duration // for a part of an answer to be taken; default 30 seconds
 	Idle       time.Duration // for a connection without a request; default 2 minutes
 	Identify   time.Duration // default 10 seconds
-	Service    time.Duration // for the first piece of an answer, unless the route says otherwise; default 30 seconds
+	Service    time.Duration // for an answer, or each piece of a long one, unless the route says otherwise; default 30 seconds
 	Record     time.Duration // for the ledger; default 10 seconds
 	Tunnel     time.Duration // for a tunnel in all; default 12 hours
 	Quiet      time.Duration // for a tunnel on which nothing passes; default 5 minutes

@@ -267,6 +267,7 @@ func TestSmuggling(t *testing.T) {
 		"h2 by heart":          {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := open(t)
 			w.serve = func(ctx context.Context, r *gate.Request) (*service.Answer, error) {
 				if _, err := io.ReadAll(r.Body); err != nil {

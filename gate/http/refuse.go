@@ -31,8 +31,6 @@ type refusal struct {
 	zeta     *zeta.Error // how it looks in that form; nil: as code and public say
 }
 
-func (f *refusal) Error() string { return f.public }
-
 // answers says how a code looks from outside.
 var answers = map[querschott.Code]struct {
 	status  int
@@ -103,9 +101,6 @@ func (v *visit) byDoor(o door.Order) *refusal {
 
 // fault turns an error of identification or of a backend into a refusal.
 func (v *visit) fault(err error) *refusal {
-	if f, ok := errors.AsType[*refusal](err); ok {
-		return f
-	}
 	if z, ok := errors.AsType[*zeta.Error](err); ok {
 		return v.byZETA(z)
 	}

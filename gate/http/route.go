@@ -31,7 +31,7 @@ type Route struct {
 	Roles    []querschott.Role // who may call; empty: everybody who is identified
 
 	MaxBody int64         // bytes; 0: Limits.Body
-	Timeout time.Duration // for the first piece of the answer; 0: Limits.Service
+	Timeout time.Duration // for the answer, or for each piece of a long one; 0: Limits.Service
 	Form    Form
 	Data    ledger.DataClass // what a refused request was after
 	Purpose ledger.Purpose   // of a refused request

@@ -32,7 +32,7 @@ type Stats struct {
 	BrokenConns      uint64 // TLS handshakes and connections that failed
 	CrowdedRates     uint64 // requests of keys that shared a bucket for want of room
 	ForgottenPersons uint64 // persons that no longer count to their credential, for want of room
-	Unsettled        uint64 // entries on unknown callers that could not be recorded
+	Unsettled        uint64 // times that what is known of unknown callers could not be recorded
 }
 
 // Outcome is what requests are counted by.

@@ -279,22 +279,24 @@ func TestHoldStopsApplying(t *testing.T) {
 
 // Obey returns only when what was on its way has ended, even if the receiver takes nothing.
 func TestObeyWaitsForSlowReceivers(t *testing.T) {
-	w := open(t)
-	f := feeding(w)
-	go func() { f.pieces <- piece(1) }()
-	_, r := begin(t, w, false, "practice")
-	expect(t, r, 1)
-	go func() {
-		f.pieces <- service.Piece{Data: make([]byte, 64<<20)} // more than any buffer on the way
-	}()
-	w.await(func() bool { return len(w.take()) > 0 })
-	start := time.Now()
-	w.move(desk, querschott.Closed)
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("it took %v", took)
-	}
-	if n := w.srv.Stats().Cut; n != 1 {
-		t.Errorf("%d answers are cut when Obey has returned", n)
+	for _, two := range []bool{false, true} {
+		w := open(t)
+		f := feeding(w)
+		go func() { f.pieces <- piece(1) }()
+		_, r := begin(t, w, two, "practice")
+		expect(t, r, 1)
+		go func() {
+			f.pieces <- service.Piece{Data: make([]byte, 64<<20)} // more than any buffer on the way
+		}()
+		w.await(func() bool { return len(w.take()) > 0 })
+		start := time.Now()
+		w.move(desk, querschott.Closed)
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if n := w.srv.Stats().Cut; n != 1 {
+			t.Errorf("%d answers are cut when Obey has returned", n)
+		}
 	}
 }
 

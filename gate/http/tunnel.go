@@ -75,7 +75,7 @@ func (v *visit) tunnel(ctx context.Context, l *lane) *refusal {
 
 // dig has the route open its passage in time.
 func (v *visit) dig(ctx context.Context) (*gate.Passage, error) {
-	ctx, cancel := context.WithTimeout(ctx, v.srv.cfg.Limits.Service)
+	ctx, cancel := context.WithTimeoutCause(ctx, v.timeout(), context.DeadlineExceeded)
 	defer cancel()
 	p, err := v.route.Tunnel(ctx, v.req)
 	if err == nil && p == nil {

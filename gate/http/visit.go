@@ -426,15 +426,19 @@ func (v *visit) reach(persons ...querschott.KVNR) *refusal {
 	return f
 }
 
+// timeout is how long a backend may take for the next thing to send.
+func (v *visit) timeout() time.Duration {
+	if v.route.Timeout > 0 {
+		return v.route.Timeout
+	}
+	return v.srv.cfg.Limits.Service
+}
+
 // call has a backend answer in time.
 func (v *visit) call(ctx context.Context, b gate.Backend) (*service.Answer, error) {
-	d := v.route.Timeout
-	if d <= 0 {
-		d = v.srv.cfg.Limits.Service
-	}
-	// A long answer needs the context for longer than the first piece, so time ends it only while the backend is asked.
+	// A long answer needs the context until its end, so time ends it only while the backend is asked.
 	ctx, cancel := context.WithCancelCause(ctx)
-	t := time.AfterFunc(d, func() { cancel(context.DeadlineExceeded) })
+	t := time.AfterFunc(v.timeout(), func() { cancel(context.DeadlineExceeded) })
 	a, err := b(ctx, v.req)
 	if !t.Stop() && err == nil && ctx.Err() != nil && a != nil && a.Next != nil {
 		err = context.DeadlineExceeded
