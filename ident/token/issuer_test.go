@@ -182,13 +182,16 @@ func TestWithdrawnKeyEndsRememberedTokens(t *testing.T) {
 	}
 	token := sign(one)
 	w.want(t, "signed by the first key", w.request(t, token), 200, "", "")
-	s.metadata(t, file{}, two)
+	s.metadata(t, file{}, other, two)
 	w.clock.advance(10 * time.Second)
 	w.want(t, "signed by the second key", w.request(t, sign(two)), 200, "", "")
-	w.want(t, "remembered, key gone", w.request(t, token), 401, zeta.InvalidToken, zeta.ReasonTokenKey)
-	s.metadata(t, file{}, other)
+	w.want(t, "remembered, the id is another key's", w.request(t, token), 401, zeta.InvalidToken, zeta.ReasonTokenSignature)
+	token = sign(other)
+	w.want(t, "signed by the other key", w.request(t, token), 200, "", "")
+	s.metadata(t, file{}, two, newSigner(t, "3"))
 	w.clock.advance(10 * time.Second)
-	w.want(t, "the id is another key's", w.request(t, token), 401, zeta.InvalidToken, zeta.ReasonTokenSignature)
+	w.want(t, "makes the gate ask", w.request(t, sign(newSigner(t, "4"))), 401, zeta.InvalidToken, zeta.ReasonTokenKey)
+	w.want(t, "remembered, key gone", w.request(t, token), 401, zeta.InvalidToken, zeta.ReasonTokenKey)
 }
 
 func TestConditionalRequests(t *testing.T) {
@@ -233,34 +236,43 @@ func TestBrokenAnswersKeepTheKeys(t *testing.T) {
 }
 
 func TestWhereKeysMayComeFrom(t *testing.T) {
-	c := newClock()
+	const document = "/.well-known/oauth-authorization-server"
+	c, key := newClock(), newSigner(t, "1")
+	set := text(t, key.set())
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(set)) }))
+	t.Cleanup(plain.Close)
 	for name, change := range map[string]func(*server){
-		"a redirect": func(s *server) { s.breaks(302) },
+		"a redirect of the document": func(s *server) {
+			s.put("/elsewhere", file{body: text(t, object{"issuer": s.URL, "jwks_uri": s.URL + "/jwks"})})
+			s.put(document, file{location: s.URL + "/elsewhere"})
+		},
+		"a redirect of the keys": func(s *server) {
+			s.put("/elsewhere", file{body: set})
+			s.put("/jwks", file{location: s.URL + "/elsewhere"})
+		},
 		"another issuer": func(s *server) {
-			s.put("/.well-known/oauth-authorization-server", file{body: text(t, object{"issuer": "https://other.example", "jwks_uri": s.URL + "/jwks"})})
+			s.put(document, file{body: text(t, object{"issuer": "https://other.example", "jwks_uri": s.URL + "/jwks"})})
 		},
 		"keys without TLS": func(s *server) {
-			s.put("/.well-known/oauth-authorization-server", file{body: text(t, object{"issuer": s.URL, "jwks_uri": strings.Replace(s.URL, "https", "http", 1) + "/jwks"})})
+			s.put(document, file{body: text(t, object{"issuer": s.URL, "jwks_uri": plain.URL})})
 		},
 		"keys in a file": func(s *server) {
-			s.put("/.well-known/oauth-authorization-server", file{body: text(t, object{"issuer": s.URL, "jwks_uri": "file:///etc/keys"})})
+			s.put(document, file{body: text(t, object{"issuer": s.URL, "jwks_uri": "file:///etc/keys"})})
 		},
-		"nowhere": func(s *server) {
-			s.put("/.well-known/oauth-authorization-server", file{body: text(t, object{"issuer": s.URL})})
-		},
-		"nothing there": func(s *server) { s.Config.Handler = http.NotFoundHandler() },
+		"no place": func(s *server) { s.put(document, file{body: text(t, object{"issuer": s.URL})}) },
+		"nothing":  func(s *server) { s.breaks(404) },
 	} {
 		s := newServer(t)
-		s.metadata(t, file{}, newSigner(t, "1"))
-		s.put("/elsewhere", file{body: text(t, newSigner(t, "1").set())})
+		s.metadata(t, file{}, key)
 		change(s)
-		i := s.issuer(t, c)
-		wantKey(t, name, i, "1", errNoKeys)
+		wantKey(t, name, s.issuer(t, c), "1", errNoKeys)
 	}
 	s := newServer(t)
-	s.metadata(t, file{}, newSigner(t, "1"))
+	s.metadata(t, file{}, key)
 	i := s.issuer(t, c, func(cfg *IssuerConfig) { cfg.Client = http.DefaultClient })
 	wantKey(t, "an unknown certificate authority", i, "1", errNoKeys)
+	i = newIssuer(t, IssuerConfig{Issuer: "http://x", Source: KeySet, URL: plain.URL, Plain: true, Client: plain.Client(), Now: c.now})
+	wantKey(t, "without TLS, allowed", i, "1", nil)
 }
 
 func TestPins(t *testing.T) {
@@ -364,6 +376,20 @@ func TestNewIssuerRefuses(t *testing.T) {
 		if _, err := NewIssuer(cfg); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+// An issuer that signs its keys for ten years is asked again all the same.
+func TestFarEndIsCut(t *testing.T) {
+	s, c := newServer(t), newClock()
+	far := func(statement, set object) {
+		statement["exp"], set["exp"] = c.now().Unix()+10*365*86400, c.now().Unix()+10*365*86400
+	}
+	s.federation(t, c, newSigner(t, "e"), far, newSigner(t, "1"))
+	i := s.issuer(t, c, func(cfg *IssuerConfig) { cfg.Source = Federation })
+	wantKey(t, "far end", i, "1", nil)
+	if got, want := i.Status().Until, c.now().Add(48*time.Hour); !got.Equal(want) {
+		t.Errorf("the keys end at %s, want %s", got, want)
 	}
 }
 

@@ -27,6 +27,7 @@ type server struct {
 
 type file struct {
 	body, etag, modified, cache string
+	location                    string // of a redirect, instead of a body
 }
 
 func newServer(t testing.TB) *server {
@@ -58,10 +59,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case status != 0:
-		w.Header().Set("Location", "/elsewhere")
 		w.WriteHeader(status)
 	case !ok:
 		http.NotFound(w, r)
+	case f.location != "":
+		http.Redirect(w, r, f.location, http.StatusFound)
 	case f.etag != "" && r.Header.Get("If-None-Match") == f.etag, f.etag == "" && f.modified != "" && r.Header.Get("If-Modified-Since") == f.modified:
 		w.WriteHeader(http.StatusNotModified)
 	default:
