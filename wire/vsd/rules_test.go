@@ -162,6 +162,41 @@ func TestRulesOfTheProfiles(t *testing.T) {
 	}
 }
 
+// TestProblemsAreNamed has the cases in which a later check would refuse the bundle as well, for a worse reason.
+func TestProblemsAreNamed(t *testing.T) {
+	for old, tc := range map[string]struct{ replacement, problem string }{
+		`"birthDate":"1971-03-14",`:                          {``, "it is missing"},
+		`"birthDate":"1971-03-14"`:                           {`"birthDate":["1971-03-14"]`, "it occurs once"},
+		`["Ännchen \"Anna\""]`:                               {`"Ännchen"`, "it is a list"},
+		`"given":["Ännchen \"Anna\""`:                        {`"given":["Ännchen","Anna"`, "too often"},
+		`{"url":"stationaererBereich","valueBoolean":true},`: {``, "the extension stationaererBereich is missing"},
+		`VSDMBundle|1.1.0-dev`:                               {`VSDMBundle|2.0.0`, "version that is known"},
+		isoDE + `,`:                                          {``, "neither a code"},
+		`"code":"GKV"`:                                       {`"code":"BG"`, "neither GKV nor PKV"},
+		payorsOf(statutory()):                                {payorsOf(statutory())[:strings.Index(payorsOf(statutory()), two)] + `}]`, "one payor per Organization"},
+	} {
+		_, _, err := ParseBundle(changed(t, statutory(), old, tc.replacement), JSON)
+		if err == nil || !strings.Contains(err.Error(), tc.problem) {
+			t.Errorf("%s: got %v", tc.problem, err)
+		}
+	}
+	data := strings.Replace(string(rendered(t, statutory(), V11, XML, envelope)), `<valueBoolean value="true"/>`, `<valueBoolean value="yes"/>`, 1)
+	if _, _, err := ParseBundle([]byte(data), XML); err == nil || !strings.Contains(err.Error(), "neither true nor false") {
+		t.Errorf("a yes in XML: got %v", err)
+	}
+}
+
+// payorsOf is how the coverage of a bundle refers to the payors.
+func payorsOf(r *Record) string {
+	w := bundleWriter{out: out{b: []byte("{")}, version: V11}
+	w.list("payor")
+	for i := range r.Payors {
+		w.payor(&r.Payors[i], r.Coverage.Kind())
+	}
+	w.endList()
+	return string(w.b[1:])
+}
+
 // spoiled is a change of a valid record and the element that is then at fault, with a word of the problem.
 type spoiled struct {
 	element, problem string
