@@ -50,7 +50,8 @@ type IssuerConfig struct {
 	File string
 
 	Now func() time.Time
-	// NewKey is told the thumbprint of a key that this gate never saw of this issuer; nil for nobody.
+	// NewKey is told the thumbprint of a key that this gate never saw of this issuer; nil for nobody. It must not ask the
+	// issuer anything.
 	NewKey func(issuer, thumbprint string)
 }
 
