@@ -33,11 +33,12 @@ const maxAttempts = 4096
 
 func newAttempts() *attempts { return &attempts{waiting: map[attempt]*tally{}} }
 
-func (a *attempts) add(now time.Time, network netip.Prefix, cause string) {
-	a.merge(attempt{network, cause}, tally{now, now, 1})
+// add counts one refusal, and reports whether it is the first of its kind in this minute.
+func (a *attempts) add(now time.Time, network netip.Prefix, cause string) (first bool) {
+	return a.merge(attempt{network, cause}, tally{now, now, 1})
 }
 
-func (a *attempts) merge(key attempt, more tally) {
+func (a *attempts) merge(key attempt, more tally) (first bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	t := a.waiting[key]
@@ -45,12 +46,13 @@ func (a *attempts) merge(key attempt, more tally) {
 		key = attempt{cause: "crowded"}
 		t = a.waiting[key]
 	}
-	if t == nil {
+	if first = t == nil; first {
 		t = &tally{first: more.first}
 		a.waiting[key] = t
 	}
 	t.last = more.last
 	t.count += more.count
+	return first
 }
 
 // take returns what was counted, and begins anew.

@@ -276,6 +276,10 @@ func TestRateOfNetwork(t *testing.T) {
 			t.Errorf("%s: got %v, want %d", addr, got, want)
 		}
 	}
+	from("2001:db8::4") // once more: counted, and no event
+	if events := w.heard(); len(events) != 5 {
+		t.Errorf("%d events, want those of four requests and one of the network", len(events))
+	}
 	w.set(func() { w.before = func() error { return errors.New("full") } })
 	w.srv.settle(t.Context())
 	if st := w.srv.Stats(); st.Unsettled != 1 || len(w.take()) != 0 {
@@ -291,7 +295,7 @@ func TestRateOfNetwork(t *testing.T) {
 	for _, x := range e {
 		counts[detail(x, "network")+" "+detail(x, "cause")] = detail(x, "count")
 	}
-	want := map[string]string{"2001:db8::/64 no_token": "3", "2001:db8::/64 network-rate": "1", "2001:db8:0:1::/64 no_token": "1"}
+	want := map[string]string{"2001:db8::/64 no_token": "3", "2001:db8::/64 network-rate": "2", "2001:db8:0:1::/64 no_token": "1"}
 	if !maps.Equal(counts, want) {
 		t.Errorf("counted %v, want %v", counts, want)
 	}

@@ -32,7 +32,8 @@
 //     they need more room than Limits.Persons, the credential that was quiet for longest is forgotten, which
 //     Stats.ForgottenPersons shows.
 //   - Events go to the stream without waiting. An access to many persons is one event for each, whose records and bytes
-//     add up to those of the access.
+//     add up to those of the access. Of a network that is over its rate there is one event a minute, so that a flood of
+//     strangers does not push the events of others out of the buffers.
 //   - Services see neither credential nor cookie nor connection (gate.Serve). A panic in one is a 500 with a reference, and is
 //     recorded. Bodies are never decompressed.
 //   - Every request works within bounds of time and memory, however slowly its sender or receiver goes. Logs name no caller, no

@@ -196,3 +196,22 @@ func FuzzTarget(f *testing.F) {
 		}
 	})
 }
+
+func FuzzForwardedFor(f *testing.F) {
+	f.Add("203.0.113.9, 10.1.1.1", "127.0.0.1")
+	f.Add("::1,,[::1]:80, unknown", "10.0.0.1")
+	trusted := prefixes("10.0.0.0/8", "127.0.0.0/8")
+	f.Fuzz(func(t *testing.T, header, peer string) {
+		from := peerOf(net.JoinHostPort(peer, "1"))
+		got, hop := caller(from, http.Header{"X-Forwarded-For": {header}}, trusted)
+		if hop != within(from, trusted) || !hop && got != from {
+			t.Errorf("%s is believed: %v, %v", peer, got, hop)
+		}
+		if hop && !within(got, trusted) && !strings.Contains(header, ".") && !strings.Contains(header, ":") {
+			t.Errorf("%q names %v", header, got)
+		}
+		if got.Zone() != "" || got.Is4In6() {
+			t.Errorf("the caller is %v", got)
+		}
+	})
+}

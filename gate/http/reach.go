@@ -3,6 +3,7 @@ package http
 import (
 	"container/list"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -125,13 +126,15 @@ func (t *trail) forget(now int64) (dropped int) {
 // room reports whether all persons fit into all windows. Those that are in a window already cost nothing there.
 func (t *trail) room(limits [len(windows)]int, persons []querschott.KVNR, now int64) (retry time.Duration, ok bool) {
 	ok = true
+	if len(persons) > 1 {
+		persons = slices.Clone(persons)
+		slices.Sort(persons)
+		persons = slices.Compact(persons)
+	}
 	for w, limit := range limits {
 		fresh := 0
-		seen := map[querschott.KVNR]bool{}
 		for _, p := range persons {
-			e := t.at[p]
-			if (e == nil || e.Value.(step).last <= now-int64(windows[w])) && !seen[p] {
-				seen[p] = true
+			if e := t.at[p]; e == nil || e.Value.(step).last <= now-int64(windows[w]) {
 				fresh++
 			}
 		}

@@ -100,7 +100,8 @@ func (v *visit) refuse(ctx context.Context, f *refusal) {
 	switch {
 	case v.route != nil && v.route.Public:
 	case v.identity == nil:
-		v.srv.attempts.add(v.start, network(v.addr), f.word())
+		first := v.srv.attempts.add(v.start, network(v.addr), f.word())
+		v.quiet = f.cause == networkRate && !first
 	default:
 		e := v.entry(&service.Facts{}, f.status, 0)
 		v.deny(&e, f)
@@ -163,6 +164,9 @@ func (v *visit) tell(f *service.Facts, status int, bytes int64, cause string) {
 		e.Service = v.route.Service
 	}
 	v.srv.stats.count(e.Service, f.Outcome, f.Cause, took)
+	if v.quiet {
+		return
+	}
 	if v.identity != nil {
 		v.name(&e, v.identity)
 	}

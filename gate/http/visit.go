@@ -44,6 +44,7 @@ type visit struct {
 	placed   bool            // an insurer of this platform was named
 	transit  *transit        // nil outside of a lane
 	rate     *allowance      // what the caller is told of
+	quiet    bool            // there is no event of it
 	sent     bool            // the answer's header has left
 	left     int64           // bytes of the answer's body
 }
@@ -115,6 +116,10 @@ func (v *visit) pass(ctx context.Context) *refusal {
 	return v.enter(ctx)
 }
 
+// networkRate is the cause of refusals that have one event per network and minute: a flood of strangers must not push the
+// events of others out of the stream's buffers.
+const networkRate = "network-rate"
+
 // receive checks what needs no identity: form, network's rate, route, method, size.
 func (v *visit) receive() *refusal {
 	s, r := v.srv, v.raw
@@ -127,7 +132,7 @@ func (v *visit) receive() *refusal {
 	if a := s.networks.take(network(v.addr), s.cfg.Limits.Network, v.start); !a.ok {
 		v.rate = &a
 		f := refused(querschott.CodeTooMany, "too many requests from this network")
-		f.retry, f.cause = a.retry, "network-rate"
+		f.retry, f.cause = a.retry, networkRate
 		return f
 	}
 	switch {
