@@ -40,6 +40,8 @@ func TestPut(t *testing.T) {
 	put("again, later", func(r *vsd.Record) { r.Updated = at(time.Hour) }, Unchanged, nil, 1)
 	put("again, earlier, with other UUIDs", func(r *vsd.Record) {
 		r.Updated, r.Patient.ID, r.Coverage.ID = at(-time.Hour), newID(spring), newID(spring)
+		r.Payors = slices.Clone(r.Payors)
+		r.Payors[0].ID = newID(spring)
 	}, Unchanged, nil, 1)
 	named := func(d time.Duration, name string) func(*vsd.Record) {
 		return func(r *vsd.Record) { r.Updated, r.Patient.Name.Text = at(d), name }
@@ -226,6 +228,23 @@ func TestImportRefuses(t *testing.T) {
 	}
 	if _, version, err := w.s.Get(statutory, anna); err != nil || version != 2 {
 		t.Errorf("version %d, %v", version, err)
+	}
+}
+
+// Of many refusals the first hundred are named.
+func TestImportNamesSomeRefusals(t *testing.T) {
+	w := newWorld(t)
+	list := make([]Bundle, importBatch+maxRefusals/2)
+	for i := range list {
+		list[i].Name = fmt.Sprint(i)
+	}
+	p := w.load(statutory, list[:maxRefusals/2]...)
+	if len(p.Refusals) != maxRefusals/2 || p.Refused != maxRefusals/2 {
+		t.Errorf("%d of %d named", len(p.Refusals), p.Refused)
+	}
+	p = w.load(statutory, list...)
+	if len(p.Refusals) != maxRefusals || p.Refused != len(list) || p.Refusals[99].Name != "99" {
+		t.Errorf("%d of %d named", len(p.Refusals), p.Refused)
 	}
 }
 

@@ -188,16 +188,35 @@ func TestFirstPresentationIsDurable(t *testing.T) {
 	}
 }
 
+// meeting is a store in which readers of first presentations wait for each other, as long as they might meet.
+type meeting struct {
+	*celltest.Memory
+	room chan struct{}
+}
+
+func (m meeting) Get(key []byte) ([]byte, error) {
+	value, err := m.Memory.Get(key)
+	if cell.Kind(key[1]) == cell.KindSeen && errors.Is(err, cell.ErrNotFound) {
+		select {
+		case m.room <- struct{}{}:
+		case <-m.room:
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return value, err
+}
+
 // Of many that show a number at the same time one is the first.
 func TestConcurrentPresentations(t *testing.T) {
 	w := newWorld(t)
 	w.insure(statutory, anna)
 	p := Shown{w.number(w.ask(w.request(statutory, anna))), anna, doctor}
+	s := w.other(func(c *Config) { c.Issues = meeting{w.issues, make(chan struct{})} })
 	verdicts := make(chan Verdict, 16)
 	var group sync.WaitGroup
 	for range cap(verdicts) {
 		group.Go(func() {
-			if f, err := w.s.Check(p); err == nil {
+			if f, err := s.Check(p); err == nil {
 				verdicts <- f.Verdict
 			}
 		})
