@@ -246,6 +246,51 @@ func TestRecoveryCodes(t *testing.T) {
 	h.in(t, h.attempt(anna))
 }
 
+// TestRightAttemptsAreNotCounted logs in more often at once than somebody may fail.
+func TestRightAttemptsAreNotCounted(t *testing.T) {
+	h := newHouse(t)
+	anna := h.operator(t, "anna")
+	for _, code := range append(anna.recovery, h.code(anna)) {
+		a := h.attempt(anna)
+		a.Code = code
+		h.in(t, a)
+	}
+}
+
+// meddling is a disk on which something happens before a file is opened.
+type meddling struct {
+	*crashdisk.Disk
+	before func(name string)
+}
+
+func (m *meddling) Open(name string) (disk.File, error) {
+	if m.before != nil {
+		m.before(name)
+	}
+	return m.Disk.Open(name)
+}
+
+// TestUseIsDecidedOnce shows a code that another process uses up after this one has looked.
+func TestUseIsDecidedOnce(t *testing.T) {
+	fs := &meddling{Disk: crashdisk.New()}
+	h := open(t, fs, newClock())
+	anna := h.operator(t, "anna")
+	other := open(t, fs.Disk, h.clk)
+	a, looks := h.attempt(anna), 0
+	fs.before = func(name string) {
+		if name != h.used.path("anna") {
+			return
+		}
+		if looks++; looks == 2 { // the first look is before the decision, the second is the decision
+			other.in(t, a)
+		}
+	}
+	h.refused(t, "a code that was used a moment ago", a, querschott.CodeUnauthorized)
+	if looks != 2 {
+		t.Errorf("looked %d times", looks)
+	}
+}
+
 func TestUseThatIsNotDurableLetsNobodyIn(t *testing.T) {
 	for _, op := range []string{"create", "write", "sync", "rename", "syncdir"} {
 		disk := crashdisk.New()
@@ -300,6 +345,7 @@ func TestLifeOfAnAccount(t *testing.T) {
 	}
 	h.clk.advance(time.Minute)
 	h.refused(t, "a disabled account", h.attempt(anna), querschott.CodeUnauthorized)
+	h.clk.advance(time.Minute)
 	if err := h.ChangePassword(t.Context(), h.attempt(anna), "another long password"); querschott.CodeOf(err) != querschott.CodeUnauthorized {
 		t.Errorf("another password for a disabled account: %v", err)
 	}
