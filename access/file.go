@@ -35,7 +35,7 @@ type File struct {
 	events  uint64 // in pending
 	warned  time.Time
 
-	lost, written atomic.Uint64
+	lost atomic.Uint64
 }
 
 const (
@@ -61,9 +61,6 @@ func OpenFile(cfg FileConfig) (*File, error) {
 
 // Lost returns how many events were not written.
 func (f *File) Lost() uint64 { return f.lost.Load() }
-
-// Written returns how many events were written.
-func (f *File) Written() uint64 { return f.written.Load() }
 
 // Run writes what the subscription brings until it is closed, or ctx ends and its buffer is empty. Then it closes the file.
 // Events wait in memory only while others are waiting behind them.
@@ -99,8 +96,6 @@ func (f *File) flush() {
 	if err := f.write(); err != nil {
 		f.lost.Add(f.events)
 		f.alarm(err)
-	} else {
-		f.written.Add(f.events)
 	}
 	f.pending, f.events = f.pending[:0], 0
 }
