@@ -38,7 +38,9 @@ func TestCheckOfTheHTTPEntrance(t *testing.T) {
 		{"no certificate", func(c *Config) { c.HTTP.Certificate = "/nothing" }, "the certificate of http cannot be used", Fault},
 		{"nobody", func(c *Config) { c.HTTP.DevIssuers = false }, "nobody can identify himself", Fault},
 		{"no presence", func(c *Config) { c.HTTP.DevIssuers = false }, "no card can be checked", Fault},
-		{"keys that are not there", func(c *Config) { c.HTTP.AccessIssuers = []IssuerConfig{{Issuer: "https://a.example", Keys: "/nothing"}} }, "couldn't read the keys", Fault},
+		{"keys that are not there", func(c *Config) {
+			c.HTTP.AccessIssuers = []IssuerConfig{{Issuer: "https://a.example", Keys: "/nothing"}}
+		}, "couldn't read the keys", Fault},
 		{"keys that are none", func(c *Config) { c.HTTP.PresenceIssuers = []IssuerConfig{{Issuer: "https://a.example", Keys: secrets}} }, "holds no keys", Fault},
 		{"CA that is none", func(c *Config) { c.HTTP.Machines = []Machine{{Name: "m", CA: secrets}} }, "machine m cannot be known", Fault},
 		{"no directory for events", func(c *Config) { c.HTTP.AccessLog = "/nothing/a" }, "access events cannot be written", Fault},

@@ -94,6 +94,8 @@ func (n *Node) controlHandler() http.Handler {
 	post("/v1/proposals/withdraw", n.controlWithdraw)
 	get("/v1/denied", func(*http.Request) (any, error) { return n.Denied(), nil })
 	post("/v1/denied", n.controlDeny)
+	mux.Handle("POST /v1/vsdm/import", n.answerTo(maxImport, n.controlImport))
+	post("/v1/vsdm/check", n.controlCheckNumber)
 	post("/v1/login", n.controlLogin)
 	post("/v1/accounts/reload", func(*http.Request) (any, error) { return struct{}{}, n.accounts.Reload() })
 	get("/v1/ledger/origins", func(*http.Request) (any, error) { return n.LedgerOrigins() })
@@ -107,10 +109,15 @@ func (n *Node) controlHandler() http.Handler {
 
 // answer runs one control function and writes its result, or its error with the code.
 func (n *Node) answer(fn func(r *http.Request) (any, error)) http.Handler {
+	return n.answerTo(maxControl, fn)
+}
+
+// answerTo does it for requests up to a size.
+func (n *Node) answerTo(limit int64, fn func(r *http.Request) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n.asked.Add(1)
 		defer n.asked.Done()
-		r.Body = http.MaxBytesReader(w, r.Body, maxControl)
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		v, err := fn(r)
 		w.Header().Set("Content-Type", "application/json")
 		if err != nil {

@@ -34,11 +34,13 @@ func (n *Node) openHTTP(ctx context.Context) error {
 	if n.cfg.HTTP.Listen == "" {
 		return nil
 	}
-	listeners, err := listen(ctx, n.cfg.HTTP.Listen)
-	if err != nil {
-		return err
+	if n.sockets.http = n.opt.HTTP; n.sockets.http == nil {
+		listeners, err := listen(ctx, n.cfg.HTTP.Listen)
+		if err != nil {
+			return err
+		}
+		n.sockets.http = listeners[0]
 	}
-	n.sockets.http = listeners[0]
 	base := n.cfg.HTTP.URL
 	if base == "" {
 		base = "https://" + n.sockets.http.Addr().String()
@@ -164,7 +166,7 @@ func (n *Node) route(c *RouteConfig) (gatehttp.Route, error) {
 	n.proxies[c.Name], n.who[c.Name] = p, c.Who
 	r := gatehttp.Route{
 		Name: c.Name, Host: strings.ToLower(c.Host), Path: c.Path, Methods: c.Methods, Service: querschott.Service(c.Proxy.Service),
-		Tenant: gatehttp.Tenant{From: gatehttp.FromLocator}, Locate: p.Locate, Unplaced: c.Proxy.Unmatched == "pass",
+		Tenant: gatehttp.Tenant{From: gatehttp.FromLocator}, Locate: p.Locate, // who names no insurer passes no door, so he is answered 404
 		Audience: orBase(c.Audience, n.base), Scopes: c.Scopes, Nonce: c.Nonce, ACR: c.ACR, MaxBody: int64(c.Body),
 		Data: dataOf(querschott.Service(c.Proxy.Service)), Backend: p.Backend, Tunnel: p.Tunnel,
 		Timeout: c.Proxy.Timeouts.Header + c.Proxy.Timeouts.Answer,

@@ -53,7 +53,9 @@ func (n *Node) openIdentification(context.Context) error {
 		return err
 	}
 	if d := n.opt.DevIssuer; d != nil {
-		n.log.Warn("issuers for development are believed: everybody who reaches the entrance can have every token")
+		if !n.opt.Demo {
+			n.log.Warn("issuers for development are believed: everybody who reaches the entrance can have every token")
+		}
 		if access, err = n.dev(access, d.Access, d.AccessKeys); err != nil {
 			return err
 		}

@@ -3,11 +3,14 @@ package node
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/gate/proxy"
 	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/seal"
 )
@@ -22,6 +25,45 @@ type InitOptions struct {
 	Insurers   []Insurer
 	Passphrase func() ([]byte, error) // for keyring.unlock = passphrase
 	WorkFactor int                    // of the passphrase's scrypt, 0: the usual one
+}
+
+// Gate says which existing service a gate stands in front of.
+type Gate struct {
+	Upstream string             // base URL of the service
+	Service  querschott.Service // whose doors decide; "": epa
+	Insurer  querschott.IK      // if the service has the data of one insurer only; "": requests say whose they are about
+	Dev      bool               // for a first try: issuers for development are believed
+}
+
+// GateConfig returns a configuration that puts the gate in front of an existing service and does nothing else. Its rules are
+// those of a FHIR server whose base is the upstream's path.
+func GateConfig(g Gate) (Config, error) {
+	cfg := Default()
+	cfg.Mail.StartTLS, cfg.Mail.TLS = "", ""
+	cfg.HTTP.Listen, cfg.HTTP.DevIssuers = "127.0.0.1:8443", g.Dev
+	u, err := url.Parse(g.Upstream)
+	if err != nil || u.Host == "" {
+		return cfg, fmt.Errorf("the upstream %.100q is not written https://fhir.example/fhir", g.Upstream)
+	}
+	s := proxy.Default(strings.TrimSuffix(g.Upstream, "/"))
+	if g.Service != "" {
+		s.Service = string(g.Service)
+	}
+	if g.Insurer != "" {
+		if _, err := querschott.ParseIK(string(g.Insurer)); err != nil {
+			return cfg, err
+		}
+		s.Insurer = []string{"value:" + string(g.Insurer)}
+	}
+	base := strings.TrimSuffix(u.Path, "/")
+	for i := range s.Rules {
+		s.Rules[i].Path = base + strings.TrimPrefix(s.Rules[i].Path, "/fhir")
+		if s.Rules[i].Path == "" {
+			s.Rules[i].Path = "/"
+		}
+	}
+	cfg.HTTP.Routes = []RouteConfig{{Name: "existing", Path: base + "/", Who: []string{byToken, byCertificate}, Proxy: s}}
+	return cfg, cfg.validate()
 }
 
 // Init makes a node's directory: the commented configuration, the keyring and its key, the operators and their keys. It

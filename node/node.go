@@ -55,8 +55,9 @@ type Options struct {
 	Now        func() time.Time
 	Log        *slog.Logger
 	Version    string
-	Demo       bool       // marks every page
-	DevIssuer  *DevIssuer // nil: none
+	Demo       bool         // marks every page
+	HTTP       net.Listener // in place of http.listen, nil: that address is bound
+	DevIssuer  *DevIssuer   // nil: none
 }
 
 // Node is a platform that is open. Run makes it work.

@@ -18,14 +18,14 @@ import (
 )
 
 func (a *app) demoCommand() *cobra.Command {
-	opt := demo.Options{Rate: 25, Insured: drill.DefaultPersons}
+	opt := demo.Options{Rate: 25, Checks: 10, Insured: drill.DefaultPersons}
 	var length time.Duration
 	var report string
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Run a platform with 80 invented insurers and practices that send",
-		Long: `Run a whole platform on this machine: 80 invented insurers, practices that send sick notes over real SMTP, two
-operators. It listens on loopback only. Nobody and nothing in it exists; certificates come from an authority made at the
+		Short: "Run a platform with 80 invented insurers and practices that send and check cards",
+		Long: `Run a whole platform on this machine: 80 invented insurers, practices that send sick notes over real SMTP and
+check health cards over real HTTPS, two operators. It listens on loopback only. Nobody and nothing in it exists; certificates come from an authority made at the
 start.
 
 DIR/demo.json says how to get in with other programs: addresses, CA file, a practice's account, the operators' links.
@@ -76,6 +76,10 @@ found by comparing what the practices got a 250 for with what is in the cells an
 	f.StringVar(&report, "report", "", "write a JSON report at the end: a file, or - for standard output")
 	f.StringVar(&opt.Console, "console", "", "address of the operators' page (default: a free loopback port)")
 	f.StringVar(&opt.SMTP, "smtp", "", "address of SMTP with STARTTLS (default: a free loopback port)")
+	f.Float64Var(&opt.Checks, "checks", opt.Checks, "card checks per second")
+	f.StringVar(&opt.HTTP, "http", "", "address of the HTTP entrance (default: a free loopback port)")
+	f.StringVar(&opt.Issuer, "issuer", "", "address of the issuers of tokens (default: a free loopback port)")
+	f.StringVar(&opt.Metrics, "metrics", "", "address of the metrics (default: a free loopback port)")
 	f.StringVar(&opt.SMTPS, "smtps", "", "address of SMTP with implicit TLS (default: a free loopback port)")
 	return cmd
 }
@@ -87,6 +91,7 @@ func introduce(w io.Writer, f demo.File, temporary bool, took time.Duration) {
 		fmt.Fprintf(w, "  %-6s %s   (works once)\n", l.Name, l.URL)
 	}
 	fmt.Fprintf(w, "  SMTP   %s (STARTTLS), %s (TLS), CA %s\n", f.SMTP, f.SMTPS, f.CA)
+	fmt.Fprintf(w, "  cards  %s (HTTPS), tokens from %s, metrics %s\n", f.HTTP, f.Issuer, f.Metrics)
 	note := ""
 	if temporary {
 		note = "   (temporary; keep one with --data DIR)"

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,7 +22,8 @@ func (a *app) insurerCommand() *cobra.Command {
 	var services, addresses []string
 	add := &cobra.Command{
 		Use: "add IK", Short: "Add an insurer; a running node takes it in at its next start", Args: limitArgs(cobra.ExactArgs(1)),
-		Example: `  querschott insurer add 109500969 --name "Musterkasse" --address eau@musterkasse.kim.telematik`,
+		Example: `  querschott insurer add 109500969 --name "Musterkasse" --address eau@musterkasse.kim.telematik
+  querschott insurer add 109500969 --name "Musterkasse" --address eau@musterkasse.kim.telematik --service eau --service vsdm`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in, err := newInsurer(args[0], name, services, addresses)
 			if err != nil {
@@ -40,7 +42,7 @@ func (a *app) insurerCommand() *cobra.Command {
 		},
 	}
 	add.Flags().StringVar(&name, "name", "", "name of the insurer")
-	add.Flags().StringArrayVar(&services, "service", []string{"eau", "letter"}, "services of the insurer")
+	add.Flags().StringArrayVar(&services, "service", []string{"eau", "letter"}, "services of the insurer: eau, letter, vsdm, epa, app, desk")
 	add.Flags().StringArrayVar(&addresses, "address", nil, "KIM addresses of the insurer")
 	list := &cobra.Command{
 		Use: "list", Short: "List the insurers", Args: limitArgs(cobra.NoArgs),
@@ -75,15 +77,15 @@ func newInsurer(ik, name string, services, addresses []string) (node.Insurer, er
 	if name == "" {
 		return in, errors.New("an insurer needs a --name")
 	}
-	if len(addresses) == 0 {
-		return in, errors.New("an insurer needs at least one --address")
-	}
 	for _, s := range services {
 		v, err := querschott.ParseService(s)
 		if err != nil {
 			return in, err
 		}
 		in.Services = append(in.Services, v)
+	}
+	if len(addresses) == 0 && slices.ContainsFunc(in.Services, querschott.Service.ByMail) {
+		return in, errors.New("an insurer with a service by mail needs at least one --address; other services are named with --service")
 	}
 	for _, s := range addresses {
 		v, err := kim.ParseAddress(s)

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -18,7 +20,8 @@ import (
 )
 
 func (a *app) serveCommand() *cobra.Command {
-	return &cobra.Command{
+	var events string
+	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the node of a configuration", Args: limitArgs(cobra.NoArgs),
 		Long: `Run the node of a configuration until SIGINT or SIGTERM; a second one ends it at once, without waiting for messages
 under way. Doors keep the state of their last signed order; a new compartment starts on hold.`,
@@ -27,16 +30,30 @@ under way. Doors keep the state of their last signed order; a new compartment st
 			if err != nil {
 				return err
 			}
+			if cmd.Flags().Changed("access") {
+				if cfg.HTTP.AccessLog = events; events != "" && events != "-" {
+					if cfg.HTTP.AccessLog, err = filepath.Abs(events); err != nil {
+						return err
+					}
+				}
+			}
 			log := newLog(cfg.Log)
-			n, err := node.Open(cmd.Context(), cfg, node.Options{Log: log, Version: version(), Passphrase: askPassphrase})
+			opt := node.Options{Log: log, Version: version(), Passphrase: askPassphrase}
+			dev, err := newDevIssuer(cmd.Context(), cfg, &opt)
 			if err != nil {
 				return err
 			}
+			n, err := node.Open(cmd.Context(), cfg, opt)
+			if err != nil {
+				return errors.Join(err, dev.close())
+			}
 			at := n.Addresses()
-			log.Info("ready", "starttls", at.StartTLS, "tls", at.TLS, "console", at.Console, "control", at.Control)
-			return errors.Join(n.Run(cmd.Context()), n.Close())
+			log.Info("ready", "starttls", at.StartTLS, "tls", at.TLS, "http", at.HTTP, "metrics", at.Metrics, "console", at.Console, "control", at.Control)
+			return errors.Join(dev.run(cmd.Context(), log, n.Run), n.Close())
 		},
 	}
+	cmd.Flags().StringVar(&events, "access", "", "write access events to this file, or - for standard output, instead of http.access_log")
+	return cmd
 }
 
 func newLog(c node.LogConfig) *slog.Logger {
@@ -116,6 +133,75 @@ Next:
 	cmd.Flags().StringArrayVar(&operators, "operator", []string{"anna", "ben"}, "operators to make keys for; opening a door takes two")
 	cmd.Flags().StringVar(&domain, "domain", "", "name of the platform, part of the ledgers' and keys' names")
 	cmd.Flags().BoolVar(&passphrase, "passphrase", false, "protect the key file by a passphrase")
+	cmd.AddCommand(a.initGate())
+	return cmd
+}
+
+func (a *app) initGate() *cobra.Command {
+	var g node.Gate
+	var service, insurer, name, domain string
+	var operators []string
+	cmd := &cobra.Command{
+		Use:   "gate --upstream URL DIR",
+		Short: "Make the directory of a node that stands in front of an existing service",
+		Long: `Make the directory of a node that stands in front of an existing service and changes nothing in it: every request is
+identified, checked against the door of its compartment, recorded, and passed on. The configuration is commented. Its rules
+say how to find insurer, persons and number of records in requests and answers; they are those of a FHIR server. Requests
+that no rule describes are passed on and recorded as unknown.`,
+		Example: `  querschott init gate --upstream https://fhir.internal.example/fhir /etc/querschott --insurer 109500969 --name "Musterkasse"
+  querschott init gate --upstream http://127.0.0.1:8080/fhir ./try --insurer 109500969 --dev`,
+		Args: limitArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if g.Upstream == "" {
+				return usageError{errors.New("name the existing service with --upstream")}
+			}
+			opt := node.InitOptions{Passphrase: askPassphrase}
+			for _, op := range operators {
+				opt.Operators = append(opt.Operators, querschott.Actor(op))
+			}
+			g.Service = querschott.Service(service)
+			if insurer != "" {
+				in, err := newInsurer(insurer, cmp.Or(name, insurer), []string{service}, nil)
+				if err != nil {
+					return usageError{err}
+				}
+				g.Insurer, opt.Insurers = in.IK, []node.Insurer{in}
+			}
+			var err error
+			if opt.Config, err = node.GateConfig(g); err != nil {
+				return usageError{err}
+			}
+			if domain != "" {
+				opt.Config.Domain, opt.Config.Mail.StatusPage = domain, "https://status."+domain+"/"
+			}
+			made, err := node.Init(args[0], opt)
+			if err != nil {
+				return err
+			}
+			return a.show(cmd, map[string]any{"config": args[0] + "/" + node.ConfigFile, "data": made.Data, "key": made.Keyring.Key, "operators": operators},
+				func(w io.Writer) {
+					fmt.Fprintf(w, `Made %[1]s: a gate in front of %[3]s.
+
+Next:
+  1. put the entrance's certificate and key into %[1]s/tls (or change http.certificate)
+  2. name the insurers: querschott --config %[1]s/%[2]s insurer add IK --name NAME --service %[4]s (--insurer has done so)
+  3. say in http.access_issuers who issues access tokens, or in http.machines who calls with a certificate
+  4. read http.routes: where a request says whose data it is about
+  5. querschott --config %[1]s/%[2]s config check
+  6. querschott --config %[1]s/%[2]s serve
+  7. two operators open the doors: querschott door set all open, querschott door approve --all
+`, args[0], node.ConfigFile, g.Upstream, service)
+				})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&g.Upstream, "upstream", "", "base URL of the existing service (mandatory)")
+	f.StringVar(&service, "service", "epa", "whose doors decide: epa, vsdm, app or desk")
+	f.StringVar(&insurer, "insurer", "", "IK, if the service has the data of one insurer only (default: requests say it in X-Insurer)")
+	f.StringVar(&name, "name", "", "name of that insurer")
+	f.BoolVar(&g.Dev, "dev", false, "for a first try: issuers for development give everybody every token")
+	f.StringArrayVar(&operators, "operator", []string{"anna", "ben"}, "operators to make keys for; opening a door takes two")
+	f.StringVar(&domain, "domain", "", "name of the platform, part of the ledgers' and keys' names")
 	return cmd
 }
 
@@ -191,6 +277,14 @@ func (a *app) statusCommand() *cobra.Command {
 					fmt.Sprint(s.Mail.Accepted), fmt.Sprint(s.Mail.Delivered), fmt.Sprint(s.Mail.Waiting), fmt.Sprint(s.Mail.Outgoing),
 					fmt.Sprint(s.Mail.Sessions), fmt.Sprint(s.Doors.KeysInMemory), fmt.Sprint(s.Doors.Proposals),
 				}})
+				if h := s.HTTP; h != nil {
+					table(w, "HTTP CONNECTIONS|IN FLIGHT|REVOCATIONS|EVENTS LOST", [][]string{{
+						fmt.Sprint(h.Connections), fmt.Sprint(h.InFlight), fmt.Sprint(h.Revocations), fmt.Sprint(h.Lost),
+					}})
+					for _, outcome := range slices.Sorted(maps.Keys(h.Outcomes)) {
+						fmt.Fprintf(w, "requests %s: %d\n", outcome, h.Outcomes[outcome])
+					}
+				}
 				for _, state := range slices.Sorted(maps.Keys(s.Doors.States)) {
 					fmt.Fprintf(w, "doors %s: %d\n", state, s.Doors.States[state])
 				}

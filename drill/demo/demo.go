@@ -15,8 +15,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +28,7 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
 	"github.com/querschott/querschott/drill"
+	"github.com/querschott/querschott/drill/issuer"
 	"github.com/querschott/querschott/ident"
 	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/node"
@@ -41,9 +44,13 @@ type Options struct {
 	Insured int     // synthetic insured persons, 0: drill.DefaultPersons
 	Rate    float64 // mails per second; 0: nobody sends
 	Seed    uint64
-	Console string // address of the operators' page, "": a free loopback port
-	SMTP    string // address of SMTP with STARTTLS, "": a free loopback port
-	SMTPS   string // address of SMTP with implicit TLS, "": a free loopback port
+	Console string  // address of the operators' page, "": a free loopback port
+	SMTP    string  // address of SMTP with STARTTLS, "": a free loopback port
+	SMTPS   string  // address of SMTP with implicit TLS, "": a free loopback port
+	Checks  float64 // card checks per second; 0: nobody checks
+	HTTP    string  // address of the HTTP entrance, "": a free loopback port
+	Issuer  string  // address of the issuers of tokens, "": a free loopback port
+	Metrics string  // address of the metrics, "": a free loopback port
 	Version string
 	Log     *slog.Logger
 }
@@ -53,8 +60,11 @@ type File struct {
 	Dir       string    `json:"dir"`
 	Config    string    `json:"config"`
 	Console   string    `json:"console"`
-	SMTP      string    `json:"smtp"`  // STARTTLS
-	SMTPS     string    `json:"smtps"` // implicit TLS
+	SMTP      string    `json:"smtp"`   // STARTTLS
+	SMTPS     string    `json:"smtps"`  // implicit TLS
+	HTTP      string    `json:"http"`   // base URL of the HTTP entrance: card checks
+	Issuer    string    `json:"issuer"` // base URL of the issuers of access and PoPP tokens; they ask nobody for anything
+	Metrics   string    `json:"metrics"`
 	CA        string    `json:"ca"`
 	Practice  Account   `json:"practice"`
 	Relay     Account   `json:"relay"`
@@ -64,10 +74,11 @@ type File struct {
 
 // Account may send mail.
 type Account struct {
-	Address  string `json:"address"`
-	Password string `json:"password"`
-	Cert     string `json:"cert,omitempty"` // with which the practice signs documents
-	Key      string `json:"key,omitempty"`
+	Address   string `json:"address"`
+	Password  string `json:"password"`
+	Cert      string `json:"cert,omitempty"` // with which the practice signs documents
+	Key       string `json:"key,omitempty"`
+	Telematik string `json:"telematik_id,omitempty"` // of the practice that checks cards
 }
 
 // Login is an operator's way in.
@@ -87,14 +98,19 @@ type Mailbox struct {
 
 // Platform is a demonstration that is ready to run.
 type Platform struct {
-	opt     Options
-	world   *drill.World
-	ca      *drill.CA
-	cfg     *node.Config
-	node    *node.Node
-	sender  *drill.Sender
-	auditor *drill.Auditor
-	file    File
+	opt      Options
+	world    *drill.World
+	ca       *drill.CA
+	cfg      *node.Config
+	node     *node.Node
+	sender   *drill.Sender
+	auditor  *drill.Auditor
+	issuer   *issuer.Issuer
+	issuing  net.Listener // where other programs get tokens
+	entrance net.Listener // for HTTP
+	registry *registry
+	checker  *drill.Checker
+	file     File
 
 	last   drill.Verdict // of the last whole look; the goroutine of the lines owns it
 	looked time.Time
@@ -126,16 +142,42 @@ func Open(ctx context.Context, opt Options) (p *Platform, err error) {
 	if err := p.found(); err != nil {
 		return nil, fmt.Errorf("couldn't make the demonstration in %s: %w", opt.Dir, err)
 	}
-	if p.node, err = node.Open(ctx, p.cfg, node.Options{Log: opt.Log, Version: opt.Version, Demo: true}); err != nil {
-		return nil, err
+	if err := p.openIssuer(ctx); err != nil {
+		return nil, errors.Join(err, p.closeListeners())
 	}
+	p.node, err = node.Open(ctx, p.cfg, node.Options{
+		Log: opt.Log, Version: opt.Version, Demo: true, DevIssuer: p.believed(), HTTP: p.entrance,
+	})
+	if err != nil {
+		return nil, errors.Join(err, p.closeListeners())
+	}
+	p.registry = newRegistry(p.world, p.node)
 	steps := []func(context.Context) error{p.openDoors, p.logins, p.practices}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
-			return nil, errors.Join(err, p.node.Close())
+			return nil, errors.Join(err, p.node.Close(), p.closeListeners())
 		}
 	}
 	return p, p.write()
+}
+
+// closeListeners lets go of what a demonstration has bound that does not begin.
+func (p *Platform) closeListeners() error {
+	var errs error
+	for _, l := range []net.Listener{p.issuing, p.entrance} {
+		if l == nil {
+			continue
+		}
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = errors.Join(errs, err)
+		}
+	}
+	return errs
+}
+
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	return lc.Listen(ctx, "tcp", address)
 }
 
 // found makes identities, configuration, keys and accounts.
@@ -167,10 +209,14 @@ func (p *Platform) found() (err error) {
 	}
 	for address, wish := range map[*string]string{
 		&p.cfg.Console.Listen: p.opt.Console, &p.cfg.Mail.StartTLS: p.opt.SMTP, &p.cfg.Mail.TLS: p.opt.SMTPS,
+		&p.cfg.HTTP.Listen: p.opt.HTTP, &p.cfg.Telemetry.Listen: p.opt.Metrics,
 	} {
 		if wish != "" {
 			*address = wish // the directory may have been made with another one
 		}
+	}
+	if p.cfg.HTTP.Listen == "" { // made before cards could be checked
+		p.cfg.HTTP.Listen, p.cfg.HTTP.Certificate, p.cfg.HTTP.Key = orFree(""), p.cfg.Mail.Certificate, p.cfg.Mail.Key
 	}
 	if err := p.sameWorld(); err != nil {
 		return err
@@ -185,14 +231,19 @@ func (p *Platform) sameWorld() error {
 	if err != nil {
 		return err
 	}
-	same := len(list) == len(p.world.Insurers())
+	same, complete := len(list) == len(p.world.Insurers()), true
 	for i, in := range p.world.Insurers() {
-		same = same && list[i].IK == in.IK
+		if same = same && list[i].IK == in.IK; !same {
+			return errors.New("it was made with another --seed: use that one, or another directory")
+		}
+		if !slices.Contains(list[i].Services, querschott.VSDM) { // made before cards could be checked
+			list[i].Services, complete = append(list[i].Services, querschott.VSDM), false
+		}
 	}
-	if !same {
-		return errors.New("it was made with another --seed: use that one, or another directory")
+	if complete {
+		return nil
 	}
-	return nil
+	return node.SaveInsurers(p.cfg.Insurers, list)
 }
 
 func (p *Platform) initOptions() node.InitOptions {
@@ -202,11 +253,14 @@ func (p *Platform) initOptions() node.InitOptions {
 	cfg.Mail.StartTLS, cfg.Mail.TLS = orFree(p.opt.SMTP), orFree(p.opt.SMTPS)
 	cfg.Mail.Certificate, cfg.Mail.Key = "server.crt", "server.key"
 	cfg.Console.Listen = orFree(p.opt.Console)
+	cfg.HTTP.Listen, cfg.Telemetry.Listen = orFree(p.opt.HTTP), orFree(p.opt.Metrics)
+	cfg.HTTP.Certificate, cfg.HTTP.Key = "server.crt", "server.key"
+	cfg.HTTP.AccessLog = "access.ndjson"
 	opt := node.InitOptions{Config: cfg, Operators: operators}
 	for _, in := range p.world.Insurers() {
 		opt.Insurers = append(opt.Insurers, node.Insurer{
 			IK: in.IK, Name: in.Name, Insured: in.Insured, Addresses: []string{string(in.Address)},
-			Services: []querschott.Service{querschott.EAU, querschott.Letter},
+			Services: []querschott.Service{querschott.EAU, querschott.Letter, querschott.VSDM},
 		})
 	}
 	return opt
@@ -285,6 +339,7 @@ func (p *Platform) logins(ctx context.Context) error {
 	}
 	at := p.node.Addresses()
 	p.file.Console, p.file.SMTP, p.file.SMTPS = at.Console, at.StartTLS, at.TLS
+	p.file.HTTP, p.file.Issuer, p.file.Metrics = at.HTTP, p.issuer.Name(), at.Metrics
 	for _, in := range p.world.Insurers() {
 		p.file.Insurers = append(p.file.Insurers, Mailbox{IK: in.IK, Name: in.Name, Address: string(in.Address), Insured: in.Insured})
 	}
@@ -308,6 +363,14 @@ func (p *Platform) practices(context.Context) error {
 		World: p.world, Addr: p.file.SMTPS, TLS: &tls.Config{RootCAs: p.ca.Pool(), ServerName: "localhost", MinVersion: tls.VersionTLS13},
 		Login: func(kim.Address) (string, string) { return relay, p.file.Relay.Password },
 		Rate:  p.opt.Rate, Seed: p.opt.Seed,
+	})
+	if err != nil {
+		return err
+	}
+	p.file.Practice.Telematik = string(p.world.Practices()[0].TelematikID())
+	p.checker, err = drill.NewChecker(drill.CheckerConfig{
+		World: p.world, URL: p.file.HTTP, TLS: &tls.Config{RootCAs: p.ca.Pool(), MinVersion: tls.VersionTLS13},
+		Access: p.access, Presence: p.presence, Ready: p.registry.ready, Rate: p.opt.Checks, Seed: p.opt.Seed,
 	})
 	if err != nil {
 		return err

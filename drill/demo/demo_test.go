@@ -2,17 +2,24 @@ package demo_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
+	"github.com/querschott/querschott/drill"
 	"github.com/querschott/querschott/drill/demo"
+	"github.com/querschott/querschott/drill/issuer"
 	"github.com/querschott/querschott/node"
 )
 
@@ -25,7 +32,7 @@ type running struct {
 
 func start(t *testing.T, rate float64) *running {
 	t.Helper()
-	p, err := demo.Open(t.Context(), demo.Options{Dir: t.TempDir(), Insured: 2000, Rate: rate, Seed: 1, Log: slog.New(slog.DiscardHandler)})
+	p, err := demo.Open(t.Context(), demo.Options{Dir: t.TempDir(), Insured: 2000, Rate: rate, Checks: rate / 5, Seed: 1, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +127,7 @@ func TestFile(t *testing.T) {
 	if err := json.Unmarshal(data, &got); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"console", "smtp", "smtps", "ca", "practice", "relay", "operators", "insurers", "config"} {
+	for _, key := range []string{"console", "smtp", "smtps", "ca", "practice", "relay", "operators", "insurers", "config", "http", "issuer", "metrics"} {
 		if got[key] == nil {
 			t.Errorf("demo.json has no %s", key)
 		}
@@ -131,5 +138,83 @@ func TestFile(t *testing.T) {
 	}
 	if strings.Contains(string(data), "PRIVATE+KEY") {
 		t.Error("demo.json holds an operator's key")
+	}
+}
+
+// Cards are checked while the platform runs; those of an insurer whose door is closed are refused for now, and answered again
+// after it has opened.
+func TestCardChecks(t *testing.T) {
+	r := start(t, 100)
+	c := querschott.Compartment{Insurer: r.File().Insurers[0].IK, Service: querschott.VSDM}
+	r.until(t, func(l demo.Line) bool { return l.Cards.Checked > 30 && l.Cards.NotModified > 0 })
+	r.move(t, c, querschott.Closed)
+	before := r.until(t, func(l demo.Line) bool { return l.Cards.Refused > 3 })
+	r.until(t, func(l demo.Line) bool { return l.Cards.Checked > before.Cards.Checked+10 })
+	r.move(t, c, querschott.Open)
+	report := r.stop()
+	if v := report.VSDM; v.Errors != 0 || v.Checked < 40 || v.NotModified == 0 || v.NotModified >= v.Checked || v.Refused < 4 || v.P99 <= 0 {
+		t.Errorf("got %+v", v)
+	}
+	if !report.Ledger.Verified || report.Mail.Lost != 0 {
+		t.Errorf("got %+v", report)
+	}
+}
+
+// Another program gets its tokens from the issuer and checks the card of the insurer's last person, whose master data come
+// late; metrics and the description of the APIs are there.
+func TestForeignClient(t *testing.T) {
+	r := start(t, 0)
+	f := r.File()
+	world := drill.NewWorld(1, drill.DefaultInsurers, 2000)
+	in := world.Insurers()[0]
+	first, n := in.Persons()
+	who := world.Person(first + n - 1)
+	client, err := issuer.Register(t.Context(), http.DefaultClient, time.Now, f.Issuer, issuer.Practice{Subject: "1-20012345"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	access, err := client.AccessToken(t.Context(), []string{f.HTTP}, "vsdservice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	presence, err := client.PresenceToken(t.Context(), issuer.Card{Patient: who.Number.Reveal(), Insurer: string(in.IK), Actor: "1-20012345"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := os.ReadFile(f.CA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}}}
+	defer https.CloseIdleConnections()
+	check := drill.CardCheck{URL: f.HTTP, Access: access, Key: client.Key, Presence: presence, Version: "1.0"}
+	answer, err := check.Do(t.Context(), https, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.Status != http.StatusOK || !strings.Contains(string(answer.Body), who.Family) {
+		t.Errorf("%d %s", answer.Status, answer.Body)
+	}
+	for address, text := range map[string]string{
+		f.Metrics: "querschott_door_state", f.HTTP + "/catalog.json": string(in.IK), f.HTTP + "/openapi.json": "/vsdservice/v1/vsdmbundle",
+		f.HTTP + "/.well-known/oauth-protected-resource": f.Issuer, f.HTTP + "/healthz": `"ready":true`,
+	} {
+		resp, err := https.Get(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), text) {
+			t.Errorf("%s: %s, %v, without %q: %.300s", address, resp.Status, err, text, body)
+		}
+		if strings.Contains(string(body), who.Number.Reveal()) || strings.Contains(string(body), "1-20012345") {
+			t.Errorf("%s names a person or a practice", address)
+		}
+	}
+	if unknown, err := node.UnknownFiles(filepath.Join(f.Dir, "data")); err != nil || len(unknown) > 0 {
+		t.Errorf("files that the trust table does not name: %v, %v", unknown, err)
 	}
 }

@@ -23,12 +23,14 @@ type Line struct {
 	Refused   uint64 // for now: the practices keep it and repeat it
 	Rejected  uint64
 	Lost      int
+	Cards     drill.CheckerStats
 	Trouble   string
 }
 
 func (l Line) String() string {
-	return fmt.Sprintf("%s  accepted %d  delivered %d  waiting %d  refused for now %d  rejected %d  lost %d",
-		l.At.Format(time.TimeOnly), l.Accepted, l.Delivered, l.Waiting, l.Refused, l.Rejected, l.Lost)
+	return fmt.Sprintf("%s  accepted %d  delivered %d  waiting %d  refused for now %d  rejected %d  lost %d  cards checked %d  refused %d  errors %d",
+		l.At.Format(time.TimeOnly), l.Accepted, l.Delivered, l.Waiting, l.Refused, l.Rejected, l.Lost,
+		l.Cards.Checked, l.Cards.Refused, l.Cards.Errors)
 }
 
 // Report is what a demonstration that stops by itself says at its end.
@@ -44,6 +46,14 @@ type Report struct {
 		Lost       int    `json:"lost"`
 		Duplicates uint64 `json:"duplicates"`
 	} `json:"mail"`
+	VSDM struct {
+		Checked     uint64  `json:"checked"`
+		NotModified uint64  `json:"not_modified"`
+		Refused     uint64  `json:"refused"`
+		Errors      uint64  `json:"errors"`
+		P99         float64 `json:"p99_ms"`  // of the last seconds
+		Records     int64   `json:"records"` // persons whose master data are there
+	} `json:"vsdm"`
 	Doors struct {
 		Changes  int     `json:"changes"`
 		CloseP99 float64 `json:"close_p99_ms"`
@@ -67,11 +77,15 @@ func (p *Platform) Run(ctx context.Context, length time.Duration, show func(Line
 	sending, stopSending := context.WithCancel(gctx)
 	g.Go(func() error { return p.node.Run(running) })
 	g.Go(func() error { return p.sender.Run(sending) })
+	g.Go(func() error { return p.checker.Run(sending) })
+	g.Go(func() error { return p.registry.fill(sending) })
+	g.Go(func() error { return p.serveIssuer(running) })
 	g.Go(func() error { return p.watchDoors(running) })
 	g.Go(func() error {
 		defer stopNode()
 		p.lines(outer, gctx, length, show)
 		p.sender.SetRate(0)
+		p.checker.SetRate(0)
 		stopSending()
 		return nil
 	})
@@ -120,7 +134,10 @@ func (p *Platform) line(now time.Time) Line {
 	s := p.sender.Stats()
 	l := Line{
 		At: now, Accepted: v.Promised, Delivered: v.Delivered, Waiting: v.Waiting, Refused: s.Refused, Rejected: s.Rejected,
-		Lost: v.Lost, Trouble: s.Trouble,
+		Lost: v.Lost, Cards: p.checker.Stats(), Trouble: s.Trouble,
+	}
+	if l.Trouble == "" {
+		l.Trouble = l.Cards.Trouble
 	}
 	switch {
 	case err != nil:
@@ -162,6 +179,9 @@ func (p *Platform) report(ctx context.Context) (r Report, err error) {
 	r.Insurers = len(p.world.Insurers())
 	r.Mail.Accepted, r.Mail.Delivered, r.Mail.Waiting, r.Mail.Lost = v.Promised, v.Delivered, v.Waiting, v.Lost
 	r.Mail.Refused, r.Mail.Rejected = s.Refused, s.Rejected
+	c := p.checker.Stats()
+	r.VSDM.Checked, r.VSDM.NotModified, r.VSDM.Refused, r.VSDM.Errors = c.Checked, c.NotModified, c.Refused, c.Errors
+	r.VSDM.P99, r.VSDM.Records = float64(c.P99.Microseconds())/1000, p.registry.total.Load()
 	r.Mail.Duplicates = p.node.Status().Pump.Duplicates
 	p.mu.Lock()
 	r.Seconds = time.Since(p.begun).Seconds()
