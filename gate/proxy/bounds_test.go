@@ -100,3 +100,16 @@ func TestManyNamesOfTheService(t *testing.T) {
 		t.Errorf("%d records, %d names, %q", got.records, strings.Count(names, "p-"), names[max(0, len(names)-30):])
 	}
 }
+
+func TestDepthOfJSON(t *testing.T) {
+	for depth, ok := range map[int]bool{maxDepth: true, maxDepth + 1: false} {
+		s := scanner{hear: &mute{}}
+		err := s.write([]byte(strings.Repeat("[", depth) + strings.Repeat("]", depth)))
+		if err == nil {
+			err = s.finish()
+		}
+		if ok != (err == nil) {
+			t.Errorf("depth %d: %v", depth, err)
+		}
+	}
+}
