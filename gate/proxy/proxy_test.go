@@ -287,6 +287,9 @@ func TestGuardHeadersRejected(t *testing.T) {
 	if !errors.As(err, &z) || z.Status != http.StatusInternalServerError || z.Code != zeta.ServerError || strings.Contains(err.Error(), "A123456780") {
 		t.Errorf("got %v", err)
 	}
+	if got := w.proxy.Stats(); got.Rejected != 1 || got.Failed != 0 {
+		t.Errorf("counted as %+v", got)
+	}
 	if !strings.Contains(w.log.String(), "ALARM") || strings.Contains(w.log.String(), "A123456780") {
 		t.Errorf("log: %s", w.log.String())
 	}
