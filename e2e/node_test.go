@@ -42,6 +42,16 @@ type installation struct {
 // install makes a directory with every insurer of a world of the given size. Its SMTP ports are free ones of loopback.
 func install(t testing.TB, insurers int) *installation {
 	t.Helper()
+	i := found(t, insurers)
+	for _, in := range i.world.Insurers() {
+		i.run(t, "insurer", "add", string(in.IK), "--name", in.Name, "--address", string(in.Address))
+	}
+	return i
+}
+
+// found is install without the insurers.
+func found(t testing.TB, insurers int) *installation {
+	t.Helper()
 	dir := t.TempDir()
 	i := &installation{program: "querschott", dir: dir, config: filepath.Join(dir, node.ConfigFile), world: drill.NewWorld(7, insurers, 100*insurers)}
 	command(t, "init", dir, "--domain", "e2e.querschott.example")
@@ -58,9 +68,6 @@ func install(t testing.TB, insurers int) *installation {
 	}
 	if err := i.world.Enrol(i.ca); err != nil {
 		t.Fatal(err)
-	}
-	for _, in := range i.world.Insurers() {
-		i.run(t, "insurer", "add", string(in.IK), "--name", in.Name, "--address", string(in.Address))
 	}
 	return i
 }

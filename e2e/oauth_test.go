@@ -1,0 +1,169 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/querschott/querschott/drill"
+)
+
+// foreignAnswer is what a client of other people's parts was answered.
+type foreignAnswer struct {
+	Status       int
+	ETag         string
+	Pz           string
+	Type         string
+	RequestID    string
+	Authenticate string
+	Body         string
+	NamesPerson  bool
+}
+
+// foreignReport is what it reports.
+type foreignReport struct {
+	Resource                          string
+	AuthorizationServers              []string
+	TokenType                         string
+	Claims                            struct{ Typ, Sub, Scope string }
+	Bound, ForgedVerifies, NonceRetry bool
+	Presence                          struct {
+		ActorID, InsurerID string
+		PatientIsAsked     bool
+	}
+
+	First, Unchanged, XML                                                               foreignAnswer
+	Replayed, ForeignKey, WrongMethod, WrongTarget, WrongHash, Bearer, Forged, Unsigned foreignAnswer
+	ForeignActor, WithoutPresence, Revoked                                              foreignAnswer
+}
+
+// TestForeignClient has a practice's program made of oauth4webapi, dpop and jose find the issuer, get tokens, check a card
+// and be refused in every way that a client can be wrong in.
+func TestForeignClient(t *testing.T) {
+	dir := peers(t)
+	d := startDemo(t, filepath.Join(t.TempDir(), "demo"), "--rate", "0", "--checks", "0")
+	world := drill.NewWorld(1, drill.DefaultInsurers, drill.DefaultPersons)
+	in := world.Insurers()[3]
+	first, _ := in.Persons()
+	who := world.Person(first + 5)
+	actor := d.file.Practice.Telematik
+
+	cmd := script(t.Context(), dir, "client.mjs", d.file.CA, d.file.HTTP, d.file.Issuer, string(in.IK), who.Number.Reveal(), actor)
+	var stderr record
+	cmd.Stderr = &stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(stdout)
+	if line, err := lines.ReadString('\n'); err != nil || line != "ready for revocation\n" {
+		_ = cmd.Wait()
+		t.Fatalf("the client ended early: %q, %v\n%s", line, err, &stderr)
+	}
+	command(t, "--config", d.file.Config, "revoke", "add", "subject", actor, "--reason", "token store stolen",
+		"--key", filepath.Join(filepath.Dir(d.file.Config), "operators", "anna.key"))
+	if _, err := io.WriteString(stdin, "go on\n"); err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("the client ended with %v\n%s", err, &stderr)
+	}
+	var r foreignReport
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatalf("the client reports %q: %v", text, err)
+	}
+	r.tokens(t, d, string(in.IK), actor)
+	r.answers(t)
+	r.refusals(t)
+	silent(t, d)
+}
+
+// tokens judges what the client saw of the issuers.
+func (r *foreignReport) tokens(t *testing.T, d *demonstration, ik, actor string) {
+	t.Helper()
+	if r.Resource != d.file.HTTP || len(r.AuthorizationServers) != 1 || r.AuthorizationServers[0] != d.file.Issuer {
+		t.Errorf("discovery: resource %s of %v", r.Resource, r.AuthorizationServers)
+	}
+	if !strings.EqualFold(r.TokenType, "DPoP") || r.Claims.Sub != actor || r.Claims.Scope != "vsdservice" || !r.Bound {
+		t.Errorf("access token: type %s, claims %+v, bound to the key: %t", r.TokenType, r.Claims, r.Bound)
+	}
+	if !r.NonceRetry {
+		t.Error("a proof with a nonce that is nobody's got a token")
+	}
+	if r.ForgedVerifies {
+		t.Error("a token with another signature verifies")
+	}
+	if r.Presence.ActorID != actor || r.Presence.InsurerID != ik || !r.Presence.PatientIsAsked {
+		t.Errorf("PoPP token: %+v", r.Presence)
+	}
+}
+
+// answers judges the checks that succeed.
+func (r *foreignReport) answers(t *testing.T) {
+	t.Helper()
+	number := regexp.MustCompile(`^[A-Za-z0-9+/_=-]{60,}$`)
+	tag := regexp.MustCompile(`^"?[0-9a-f]{64}"?$`)
+	for name, tc := range map[string]struct {
+		got       foreignAnswer
+		status    int
+		mediaType string
+	}{
+		"first":     {r.First, 200, "application/fhir+json"},
+		"unchanged": {r.Unchanged, 304, ""},
+		"xml":       {r.XML, 200, "application/fhir+xml"},
+	} {
+		if tc.got.Status != tc.status || !number.MatchString(tc.got.Pz) || !tag.MatchString(tc.got.ETag) || tc.got.RequestID == "" {
+			t.Errorf("%s: %d, check number %q, entity tag %q, request %q: %.300s", name, tc.got.Status, tc.got.Pz, tc.got.ETag, tc.got.RequestID, tc.got.Body)
+		}
+		if !strings.HasPrefix(tc.got.Type, tc.mediaType) || tc.got.NamesPerson != (tc.status == 200) || (tc.got.Body == "") != (tc.status == 304) {
+			t.Errorf("%s: type %s, body of %d bytes, names the person: %t", name, tc.got.Type, len(tc.got.Body), tc.got.NamesPerson)
+		}
+	}
+	if r.First.ETag == r.XML.ETag || r.First.Pz == r.Unchanged.Pz {
+		t.Error("two formats have one entity tag, or two checks one check number")
+	}
+}
+
+// refusals judges the checks that must be refused: nothing of the person is in them.
+func (r *foreignReport) refusals(t *testing.T) {
+	t.Helper()
+	for name, tc := range map[string]struct {
+		got    foreignAnswer
+		status int
+		text   string
+	}{
+		"replayed":        {r.Replayed, 401, "invalid_dpop_proof"},
+		"foreignKey":      {r.ForeignKey, 401, "invalid_dpop_proof"},
+		"wrongMethod":     {r.WrongMethod, 401, "invalid_dpop_proof"},
+		"wrongTarget":     {r.WrongTarget, 401, "invalid_dpop_proof"},
+		"wrongHash":       {r.WrongHash, 401, "invalid_dpop_proof"},
+		"bearer":          {r.Bearer, 401, ""},
+		"forged":          {r.Forged, 401, "invalid_token"},
+		"unsigned":        {r.Unsigned, 401, "invalid_token"},
+		"foreignActor":    {r.ForeignActor, 403, "access_denied"},
+		"withoutPresence": {r.WithoutPresence, 400, ""},
+		"revoked":         {r.Revoked, 403, "access_denied"},
+	} {
+		g := tc.got
+		if g.Status != tc.status || !strings.Contains(g.Authenticate+g.Body, tc.text) || g.NamesPerson || g.Pz != "" || g.ETag != "" {
+			t.Errorf("%s: %d, want %d with %q: %s %.300s; names the person: %t; check number %q", name, g.Status, tc.status, tc.text, g.Authenticate, g.Body, g.NamesPerson, g.Pz)
+		}
+	}
+}
