@@ -95,6 +95,9 @@ func (c *Console) Login(token string) (secret string, s Session, err error) {
 // Session returns who is behind a cookie and counts as activity. CodeUnauthorized if the session is unknown or over.
 func (c *Console) Session(secret string) (Session, error) { return c.sessions.Session(secret) }
 
+// Look returns who is behind a cookie and does not count as activity, as [Sessions.Look].
+func (c *Console) Look(secret string) (Session, error) { return c.sessions.Look(secret) }
+
 // Logout ends one session.
 func (c *Console) Logout(secret string) { c.sessions.End(secret) }
 

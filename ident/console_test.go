@@ -354,3 +354,22 @@ func TestSessionsAgainstModel(t *testing.T) {
 		})
 	})
 }
+
+func TestLookingIsNoActivity(t *testing.T) {
+	clk := newClock()
+	c := openConsole(t, crashdisk.New(), clk.now)
+	secret, s := login(t, c, "anna")
+	for range 14 {
+		clk.advance(time.Minute)
+		if got, err := c.Look(secret); err != nil || got != s {
+			t.Fatalf("look: %+v, %v, want %+v", got, err, s)
+		}
+	}
+	clk.advance(time.Minute)
+	if _, err := c.Look(secret); querschott.CodeOf(err) != querschott.CodeUnauthorized {
+		t.Errorf("looking kept the session alive: %v", err)
+	}
+	if _, err := c.Look("x"); querschott.CodeOf(err) != querschott.CodeUnauthorized {
+		t.Errorf("an unknown session: %v", err)
+	}
+}

@@ -91,10 +91,22 @@ func (s *Sessions) Session(secret string) (Session, error) {
 	held, ok := s.held[key]
 	if !ok || !now.Before(s.end(held)) {
 		delete(s.held, key)
-		return Session{}, querschott.Refuse(querschott.CodeUnauthorized, "not logged in, or the session is over")
+		return Session{}, errSession()
 	}
 	held.seen = now
 	held.Expires = s.end(held)
+	return held.Session, nil
+}
+
+// Look returns who is behind a cookie without counting as activity: a page that is open must not keep its session alive.
+// CodeUnauthorized if the session is unknown or over.
+func (s *Sessions) Look(secret string) (Session, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held, ok := s.held[sessionKey(secret)]
+	if !ok || !s.now().Before(s.end(held)) {
+		return Session{}, errSession()
+	}
 	return held.Session, nil
 }
 
@@ -187,6 +199,10 @@ func (s *Sessions) dropIdlest(among func(*session) bool) {
 		}
 	}
 	delete(s.held, idlest)
+}
+
+func errSession() error {
+	return querschott.Refuse(querschott.CodeUnauthorized, "not logged in, or the session is over")
 }
 
 func sessionKey(secret string) [sha256.Size]byte { return digest("session", nil, bounded(secret)) }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/subtle"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -55,9 +57,27 @@ func (a *Accounts) Begin(token string) (Enrolment, error) {
 	}, nil
 }
 
+// Resume shows a second factor again to whoever has the invitation and has seen it, so that a mistyped code does not cost
+// another one. CodeInvalid with [Flaw] if it was shown too long ago or another one was shown since.
+func (a *Accounts) Resume(token, secret string) (Enrolment, error) {
+	now := a.cfg.Now()
+	c, ok := a.table.Load().invited(token, now)
+	if !ok {
+		return Enrolment{}, errInvitation()
+	}
+	a.mu.Lock()
+	p, ok := a.pending[c.Name]
+	a.mu.Unlock()
+	text := base32Letters.EncodeToString(p.secret)
+	if !ok || !now.Before(p.until) || !bytes.Equal(p.token, c.Invited.Token) || subtle.ConstantTimeCompare([]byte(text), []byte(secret)) != 1 {
+		return Enrolment{}, flawed(FlawLate, "the second factor was shown too long ago; begin again")
+	}
+	return Enrolment{Name: c.Name, Secret: text, URI: otpauth(a.cfg.Platform, c.Name, p.secret)}, nil
+}
+
 // Finish completes an account: its owner's password, and a code that shows that the authenticator app has the second factor.
-// It returns the recovery codes, which nobody can read again. CodeInvalid for a password that the policy refuses or a wrong
-// code; the invitation stays usable then. The code of the enrolment logs nobody in.
+// It returns the recovery codes, which nobody can read again. CodeInvalid with [Flaw] for a password that the policy refuses or
+// a wrong code; the invitation stays usable then. The code of the enrolment logs nobody in.
 func (a *Accounts) Finish(ctx context.Context, token, text, code string) (recovery []string, err error) {
 	now := a.cfg.Now()
 	c, ok := a.table.Load().invited(token, now)
@@ -72,14 +92,14 @@ func (a *Accounts) Finish(ctx context.Context, token, text, code string) (recove
 	p, ok := a.pending[c.Name]
 	a.mu.Unlock()
 	if !ok || !now.Before(p.until) || !bytes.Equal(p.token, c.Invited.Token) {
-		return nil, querschott.Refuse(querschott.CodeInvalid, "the second factor was shown too long ago; begin again")
+		return nil, flawed(FlawLate, "the second factor was shown too long ago; begin again")
 	}
 	if err := checkPassword(c.Name, text); err != nil {
 		return nil, err
 	}
 	step := totpMatch(p.secret, now, plainCode(code))
 	if step == 0 {
-		return nil, querschott.Refuse(querschott.CodeInvalid, "the code is not the one that the authenticator app shows now")
+		return nil, flawed(FlawCode, "the code is not the one that the authenticator app shows now")
 	}
 	hashed, err := a.hasher.make(ctx, a.cfg.Params, plainPassword(text))
 	if err != nil {
@@ -140,11 +160,11 @@ func checkPassword(name, text string) error {
 	folded := cases.Fold().String(text)
 	switch {
 	case !utf8.ValidString(text) || len(text) > maxPassword:
-		return querschott.Refuse(querschott.CodeInvalid, "a password has at most %d bytes of UTF-8", maxPassword)
+		return flawed(FlawLong, "a password has at most %d bytes of UTF-8", maxPassword)
 	case utf8.RuneCountInString(text) < minPassword:
-		return querschott.Refuse(querschott.CodeInvalid, "a password has at least %d characters", minPassword)
+		return flawed(FlawShort, "a password has at least %d characters", minPassword)
 	case folded == name || folded == local:
-		return querschott.Refuse(querschott.CodeInvalid, "a password is not the account's name")
+		return flawed(FlawName, "a password is not the account's name")
 	}
 	return nil
 }
@@ -159,6 +179,24 @@ func plainPassword(s string) string {
 
 func errInvitation() error {
 	return querschott.Refuse(querschott.CodeUnauthorized, "the invitation is unknown, used or expired")
+}
+
+// Flaw is in the chain of a refusal of what the owner of an account has typed, for pages in other languages.
+type Flaw string
+
+// The flaws.
+const (
+	FlawShort Flaw = "short" // the password has too few characters
+	FlawLong  Flaw = "long"  // the password has too many bytes
+	FlawName  Flaw = "name"  // the password is the account's name
+	FlawCode  Flaw = "code"  // the code is not the one that the app shows
+	FlawLate  Flaw = "late"  // the second factor was shown too long ago, or another one since
+)
+
+func (f Flaw) Error() string { return "flaw " + string(f) }
+
+func flawed(f Flaw, format string, args ...any) error {
+	return &querschott.Error{Code: querschott.CodeInvalid, Public: fmt.Sprintf(format, args...), Err: f}
 }
 
 // Throttled is in the chain of a refusal for too many attempts.

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"errors"
 	"net/url"
 	"strings"
 	"testing"
@@ -195,4 +196,57 @@ func TestRenewedWhileEnrolling(t *testing.T) {
 	}
 	h.clk.advance(time.Minute)
 	h.refused(t, "after it", h.attempt(anna), querschott.CodeUnauthorized)
+}
+
+func TestEnrolmentIsShownAgain(t *testing.T) {
+	h := newHouse(t)
+	token, _, err := h.Invite(Account{Name: "anna", Role: querschott.RoleOperator}, "root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := func(what, token, secret string) {
+		t.Helper()
+		_, err := h.Resume(token, secret)
+		if flaw, _ := errors.AsType[Flaw](err); flaw != FlawLate || querschott.CodeOf(err) != querschott.CodeInvalid {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	late("before it was shown", token, "")
+	e, err := h.Begin(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := h.Resume(token, e.Secret); err != nil || again != e {
+		t.Errorf("shown again: %+v, %v, want %+v", again, err, e)
+	}
+	late("to somebody who has not seen it", token, strings.Repeat("A", len(e.Secret)))
+	if _, err := h.Resume(token+"x", e.Secret); querschott.CodeOf(err) != querschott.CodeUnauthorized {
+		t.Errorf("without an invitation: %v", err)
+	}
+	other, err := h.Begin(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late("after another one was shown", token, e.Secret)
+	h.clk.advance(pendingLife)
+	late("too late", token, other.Secret)
+}
+
+func TestFlaws(t *testing.T) {
+	h := newHouse(t)
+	token, _, err := h.Invite(Account{Name: "benutzername", Role: querschott.RoleOperator}, "root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Begin(token); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]Flaw{
+		"kurz": FlawShort, strings.Repeat("x", maxPassword+1): FlawLong, "Benutzername": FlawName, right: FlawCode,
+	} {
+		_, err := h.Finish(t.Context(), token, text, "")
+		if got, _ := errors.AsType[Flaw](err); got != want || querschott.CodeOf(err) != querschott.CodeInvalid {
+			t.Errorf("password %.20q without a code: %v, want %q", text, err, want)
+		}
+	}
 }
