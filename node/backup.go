@@ -135,6 +135,9 @@ func (n *Node) backupConfig(ctx context.Context, dir string) error {
 	if err := copyOne(n.path(denyFile), filepath.Join(dir, "data", denyFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err // an empty list has no file
 	}
+	if err := copyTree(ctx, n.path(staffDir), filepath.Join(dir, "data", staffDir)); err != nil {
+		return err
+	}
 	return copyTree(ctx, n.path("doors"), filepath.Join(dir, "data", "doors"))
 }
 

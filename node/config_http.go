@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -34,7 +35,7 @@ type HTTPConfig struct {
 	ProofAge        Duration       `yaml:"proof_age" json:"proof_age" doc:"How old a DPoP proof may be."`
 	Leeway          Duration       `yaml:"leeway" json:"leeway" doc:"How far the clocks of issuers and callers may be off."`
 	PresenceAge     Duration       `yaml:"presence_age" json:"presence_age" doc:"How long a PoPP token is valid after it was issued; 0s: until the end of its quarter, as gematik has it."`
-	Staff           string         `yaml:"staff" json:"staff" doc:"File with the local accounts of operators and insurers' staff, with a second factor; 'querschott account' with --staff maintains it."`
+	Staff           string         `yaml:"staff" json:"staff" doc:"File with the local accounts of operators and insurers' staff, with a second factor; 'querschott staff' maintains it."`
 	AccessLog       string         `yaml:"access_log" json:"access_log" doc:"File to which one line of JSON is appended for each access and attempt, '-' for standard output, empty: none. It names no insured person; the ledger has the same facts in any case."`
 	AccessLogSize   Size           `yaml:"access_log_size" json:"access_log_size" doc:"Size at which this file is renamed and a new one begun; 0: never."`
 	AccessLogKeep   int            `yaml:"access_log_keep" json:"access_log_keep" doc:"How many renamed files are kept."`
@@ -345,6 +346,9 @@ func (c *TelemetryConfig) validate(w *wrongs) {
 		w.add("telemetry.otlp: traces and logs need a collector")
 	}
 }
+
+// staffUsed is the directory that keeps which codes were used.
+func (c *Config) staffUsed() string { return filepath.Join(c.Data, staffDir) }
 
 // paths lists the fields that are paths.
 func (c *HTTPConfig) paths() []*string {

@@ -97,7 +97,7 @@ func (n *Node) controlHandler() http.Handler {
 	mux.Handle("POST /v1/vsdm/import", n.answerTo(maxImport, n.controlImport))
 	post("/v1/vsdm/check", n.controlCheckNumber)
 	post("/v1/login", n.controlLogin)
-	post("/v1/accounts/reload", func(*http.Request) (any, error) { return struct{}{}, n.accounts.Reload() })
+	post("/v1/accounts/reload", func(*http.Request) (any, error) { return struct{}{}, n.reloadAccounts() })
 	get("/v1/ledger/origins", func(*http.Request) (any, error) { return n.LedgerOrigins() })
 	get("/v1/ledger/show", n.controlShow)
 	get("/v1/ledger/prove", n.controlProve)
@@ -258,6 +258,15 @@ func (n *Node) LoginLink(ctx context.Context, name querschott.Actor) (url string
 	}
 	err = n.recordNode(ctx, ledger.ActionLogin, ledger.KindNodeChange, ledger.DataAccount, ledger.Field{Name: "operator", Value: string(name)})
 	return n.Addresses().Console + "/login/" + token, expires, err
+}
+
+// reloadAccounts reads again who may send mail and log in.
+func (n *Node) reloadAccounts() error {
+	err := n.accounts.Reload()
+	if n.staff != nil {
+		err = errors.Join(err, n.staff.Reload())
+	}
+	return err
 }
 
 func (n *Node) controlFlagged(*http.Request) (any, error) {

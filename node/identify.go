@@ -44,6 +44,9 @@ func (n *Node) openIdentification(context.Context) error {
 	if err := n.openMachines(); err != nil {
 		return err
 	}
+	if err := n.openStaff(); err != nil {
+		return err
+	}
 	access, err := n.issuers(n.cfg.HTTP.AccessIssuers, token.Metadata)
 	if err != nil {
 		return err
@@ -133,7 +136,7 @@ const maxKeySet = 256 << 10
 
 // token translates the configuration of an issuer, and reads its files.
 func (c *IssuerConfig) token(usual token.Source) (token.IssuerConfig, error) {
-	t := token.IssuerConfig{Issuer: c.Issuer, Source: token.Source(c.Source), URL: c.URL, Pins: c.Pins, Plain: local(c.Issuer) && (c.URL == "" || local(c.URL))}
+	t := token.IssuerConfig{Issuer: c.Issuer, Source: token.Source(c.Source), URL: c.URL, Pins: c.Pins, Plain: ownHost(c.Issuer) && (c.URL == "" || ownHost(c.URL))}
 	if c.Keys != "" {
 		data, err := disk.ReadFile(disk.OS{}, c.Keys, maxKeySet)
 		if err != nil {
@@ -179,8 +182,8 @@ func certificates(file string) (*x509.CertPool, error) {
 // errNobody refuses everybody.
 var errNobody = querschott.Refuse(querschott.CodeUnauthorized, "nobody can identify himself here")
 
-// local reports whether an address is this host's, where plain HTTP reveals nothing to anybody else.
-func local(address string) bool {
+// ownHost reports whether an address is this host's, where plain HTTP reveals nothing to anybody else.
+func ownHost(address string) bool {
 	u, err := url.Parse(address)
 	return err == nil && loopback(net.JoinHostPort(u.Hostname(), "0"))
 }
@@ -232,14 +235,16 @@ func (n *Node) identify(ctx context.Context, r *http.Request, route *gatehttp.Ro
 	switch {
 	case by(byGuard) && n.guard(r.TLS):
 		return n.byGuard(ctx, r, route)
-	case by(byToken) && n.tokens != nil && (r.Header.Get("Authorization") != "" || !by(byCertificate)):
+	case by(byToken) && n.tokens != nil && (r.Header.Get("Authorization") != "" || !by(byCertificate) && !by(byStaff)):
 		return n.byToken(ctx, r, route)
-	case by(byCertificate) && n.machines != nil:
+	case by(byCertificate) && n.machines != nil && r.TLS != nil && len(r.TLS.PeerCertificates) > 0:
 		id, err := n.machines.Identify(r.TLS)
 		if err != nil {
 			return nil, err
 		}
 		return n.admitted(id, r, route)
+	case by(byStaff):
+		return n.byStaff(r, route)
 	default:
 		return nil, errNobody
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/querschott/querschott/gate/mail"
 	"github.com/querschott/querschott/gate/proxy"
 	"github.com/querschott/querschott/ident"
+	"github.com/querschott/querschott/ident/local"
 	"github.com/querschott/querschott/ident/mtls"
 	"github.com/querschott/querschott/ident/token"
 	"github.com/querschott/querschott/intake"
@@ -111,6 +112,8 @@ type Node struct {
 	proxies  map[string]*proxy.Proxy // by route
 	who      map[string][]string     // by route: how callers identify themselves
 	machines *mtls.Machines          // nil: none
+	staff    *local.Accounts         // nil: no route lets people in by them
+	sessions *ident.Sessions
 	page     *console.Console
 	web      *http.Server
 	sockets  sockets

@@ -134,6 +134,9 @@ func (n *Node) housekeeping(ctx context.Context) error {
 				}
 			}
 			n.mendVaults()
+			if n.sessions != nil {
+				n.sessions.Sweep()
+			}
 			if err := n.logins.Sweep(); err != nil {
 				n.log.Warn("couldn't remove expired login links", "err", err)
 			}
