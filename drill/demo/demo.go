@@ -255,7 +255,7 @@ func (p *Platform) initOptions() node.InitOptions {
 	cfg.Console.Listen = orFree(p.opt.Console)
 	cfg.HTTP.Listen, cfg.Telemetry.Listen = orFree(p.opt.HTTP), orFree(p.opt.Metrics)
 	cfg.HTTP.Certificate, cfg.HTTP.Key = "server.crt", "server.key"
-	cfg.HTTP.AccessLog = "access.ndjson"
+	cfg.HTTP.AccessLog, cfg.HTTP.DevIssuers = "access.ndjson", true
 	opt := node.InitOptions{Config: cfg, Operators: operators}
 	for _, in := range p.world.Insurers() {
 		opt.Insurers = append(opt.Insurers, node.Insurer{
