@@ -71,7 +71,7 @@ func (n *Node) openExport(context.Context) error {
 		t.CA = pool
 	}
 	var err error
-	if n.export, err = telemetry.Start(t); err != nil {
+	if n.export, err = telemetry.Start(t); err != nil { //nolint:contextcheck // it outlives the context of the start
 		return err
 	}
 	n.log = slog.New(n.export.Handler(n.opt.Log.Handler()))
@@ -175,11 +175,11 @@ func (n *Node) wellness(_ context.Context, r *service.Request) (*service.Answer,
 }
 
 // closeExport sends what waits.
-func (n *Node) closeExport() {
+func (n *Node) closeExport(ctx context.Context) {
 	if n.export == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closingTime)
+	ctx, cancel := context.WithTimeout(ctx, closingTime)
 	defer cancel()
 	if err := n.export.Close(ctx); err != nil {
 		n.opt.Log.Warn("not all traces and logs were sent", "err", err)

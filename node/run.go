@@ -73,6 +73,7 @@ func (n *Node) Run(ctx context.Context) error {
 	err = errors.Join(err, core.Wait())
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
+	defer n.closeExport(last)
 	return errors.Join(err, n.recordNode(last, ledger.ActionStop, ledger.KindNodeChange, ledger.DataConfiguration))
 }
 
@@ -181,7 +182,6 @@ func (n *Node) Close() error {
 	if n.ledger != nil {
 		errs = errors.Join(errs, n.ledger.Close())
 	}
-	n.closeExport()
 	return errs
 }
 

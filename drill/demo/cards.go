@@ -71,10 +71,11 @@ func (r *registry) fill(ctx context.Context) error {
 		more = false
 		held := true
 		for _, in := range r.world.Insurers() {
-			left, err := r.step(ctx, in)
-			switch {
-			case ctx.Err() != nil:
+			if ctx.Err() != nil {
 				return nil
+			}
+			left, err := r.step(context.WithoutCancel(ctx), in) // begun, it is finished
+			switch {
 			case shut(err):
 				more = true
 			case err != nil:
