@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -248,5 +249,107 @@ func TestAccessLog(t *testing.T) {
 	}
 	if text := h.read("access.ndjson"); strings.Contains(text, who.Number.Reveal()) {
 		t.Error("the file names a person")
+	}
+}
+
+// Issuers for development are believed only where the configuration says so, and then it is said.
+func TestDevIssuersNeedALineOfTheConfiguration(t *testing.T) {
+	h, _ := newVSDMHouse(t, 1, func(c *Config) { c.HTTP.DevIssuers = false })
+	n, err := Open(t.Context(), h.cfg, h.opt)
+	if err == nil {
+		_ = n.Close()
+		t.Fatal("the node believes issuers for development")
+	}
+	if !strings.Contains(err.Error(), "http.dev_issuers") {
+		t.Errorf("got %v", err)
+	}
+	h.cfg.HTTP.DevIssuers = true
+	r := h.run()
+	if list := r.Status().Trouble; len(list) != 1 || !strings.Contains(list[0].Text, "issuers for development") {
+		t.Errorf("trouble %+v", list)
+	}
+	r.stop()
+	h.opt.DevIssuer = nil // the line alone makes nobody an issuer
+	r = h.run()
+	if list := r.Status().Trouble; len(list) != 0 {
+		t.Errorf("trouble %+v", list)
+	}
+	m := newMint(t)
+	if got := r.reader(m).check(t.Context(), h.person(0, 0)); got.Status != http.StatusUnauthorized {
+		t.Errorf("without issuers: %d %s", got.Status, got.Body)
+	}
+}
+
+// A directory from before there was an HTTP entrance starts as it did.
+func TestDirectoryWithoutTheNewSections(t *testing.T) {
+	h := newHouse(t, 1)
+	text := h.read(ConfigFile)
+	var old []string
+	skip := false
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, " ") && !strings.HasPrefix(line, "#") && line != "\n" {
+			key, _, _ := strings.Cut(line, ":")
+			skip = key == "http" || key == "vsdm" || key == "telemetry"
+		}
+		if !skip {
+			old = append(old, line)
+		}
+	}
+	if err := os.WriteFile(h.cfg.file, []byte(strings.Join(old, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := LoadConfig(h.cfg.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.cfg = cfg
+	n := h.run()
+	n.openAll()
+	mails := h.notes(0, 1)
+	n.send(mails...)
+	n.arrive(mails...)
+	if at := n.Addresses(); at.HTTP != "" || at.Metrics != "" || n.Status().HTTP != nil {
+		t.Errorf("it listens at %+v", at)
+	}
+}
+
+// Metrics, health and the description of the APIs are at the operations address; the entrance tells strangers no reasons.
+func TestOperations(t *testing.T) {
+	h, m := newVSDMHouse(t, 1, func(c *Config) { c.Telemetry.Listen = "127.0.0.1:0" })
+	n := h.run()
+	n.openAll()
+	n.deliver(0, 1)
+	x := n.reader(m)
+	who := h.person(0, 0)
+	x.check(t.Context(), who)
+	get := func(address string) (int, string) {
+		t.Helper()
+		resp, err := x.client.Get(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		var b bytes.Buffer
+		if _, err := b.ReadFrom(resp.Body); err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, b.String()
+	}
+	operations := strings.TrimSuffix(n.Addresses().Metrics, "/metrics")
+	h.until("the request in the metrics", func() bool {
+		_, text := get(operations + "/metrics")
+		return strings.Contains(text, `querschott_requests_total{insurer="`+string(who.Insurer.IK)+`",outcome="success",service="vsdm"} 1`)
+	})
+	if status, text := get(operations + "/healthz"); status != http.StatusOK || !strings.Contains(text, `"reasons":[]`) {
+		t.Errorf("health: %d %s", status, text)
+	}
+	if status, text := get(n.Addresses().HTTP + "/healthz"); status != http.StatusOK || strings.Contains(text, "reasons") {
+		t.Errorf("health at the entrance: %d %s", status, text)
+	}
+	if status, _ := get(n.Addresses().HTTP + "/metrics"); status != http.StatusNotFound {
+		t.Errorf("metrics at the entrance: %d", status)
+	}
+	if _, text := get(operations + "/metrics"); strings.Contains(text, who.Number.Reveal()) || strings.Contains(text, string(x.practice.TelematikID())) {
+		t.Error("the metrics name a person or a practice")
 	}
 }

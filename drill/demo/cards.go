@@ -48,15 +48,14 @@ func (r *registry) ready(_ context.Context, p drill.Person) error {
 		return nil
 	}
 	_, err := r.node.PutInsured(querschott.Compartment{Insurer: p.Insurer.IK, Service: querschott.VSDM}, r.world.MasterData(p))
-	if shut(err) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !shut(err) {
 		return fmt.Errorf("couldn't deliver the master data of somebody: %w", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.early[p.Index] = true
+	if err == nil {
+		r.early[p.Index] = true
+	}
 	return nil
 }
 
