@@ -34,6 +34,12 @@ type entrance struct {
 	issuer *issuer.Issuer
 }
 
+// unlimited are settings without which one address and one practice could not ask so much.
+var unlimited = map[string]string{
+	"http.rate": "100000", "http.burst": "100000", "http.network_rate": "100000", "http.per_address": "4000",
+	"http.persons_minute": "1000000", "http.persons_quarter_hour": "1000000", "http.persons_day": "1000000",
+}
+
 // installHTTP makes an installation whose insurers check cards. more are further settings.
 func installHTTP(t testing.TB, insurers int, more map[string]string) *entrance {
 	t.Helper()
@@ -198,7 +204,7 @@ func (p *practice) check(ctx context.Context, number querschott.KVNR, ik quersch
 	return c.Do(ctx, p.client, time.Now())
 }
 
-// entries returns the entries about accesses in all logs of the running node, by the request that they name.
+// entries returns the entries about accesses and attempts in all logs of the running node, by the request that they name.
 func entries(t testing.TB, client *node.Client) map[string][]node.LedgerEntry {
 	t.Helper()
 	found := map[string][]node.LedgerEntry{}
@@ -217,7 +223,7 @@ func entries(t testing.TB, client *node.Client) map[string][]node.LedgerEntry {
 				t.Fatalf("%s: %v", o.Origin, err)
 			}
 			for _, e := range list {
-				if e.Kind == "access" && e.RequestID != "" {
+				if (e.Kind == "access" || e.Kind == "attempt") && e.RequestID != "" {
 					found[e.RequestID] = append(found[e.RequestID], e)
 				}
 			}
