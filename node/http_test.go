@@ -338,7 +338,7 @@ func TestOperations(t *testing.T) {
 	operations := strings.TrimSuffix(n.Addresses().Metrics, "/metrics")
 	h.until("the request in the metrics", func() bool {
 		_, text := get(operations + "/metrics")
-		return strings.Contains(text, `querschott_requests_total{insurer="`+string(who.Insurer.IK)+`",outcome="success",service="vsdm"} 1`)
+		return strings.Contains(text, `querschott_insurer_requests_total{insurer="`+string(who.Insurer.IK)+`",outcome="success",service="vsdm"} 1`)
 	})
 	if status, text := get(operations + "/healthz"); status != http.StatusOK || !strings.Contains(text, `"reasons":[]`) {
 		t.Errorf("health: %d %s", status, text)
