@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
+	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/ident"
 	"github.com/querschott/querschott/internal/disk"
 )
@@ -48,6 +50,7 @@ func (c *Config) Check(now time.Time) []Finding {
 	if c.Console.Certificate != "" {
 		checkCertificate(&f, "console", c.Console.Certificate, c.Console.Key, now)
 	}
+	c.checkOIDC(&f, now)
 	c.checkHTTP(&f, now)
 	c.checkAccounts(&f, now)
 	c.checkOutbox(&f)
@@ -63,7 +66,7 @@ func (c *Config) checkLists(f *findings) {
 		f.add(Fault, "querschott insurer add IK --name NAME --address ADDRESS", "there is no insurer")
 	}
 	for _, in := range insurers {
-		if len(in.Addresses) == 0 {
+		if len(in.Addresses) == 0 && slices.ContainsFunc(in.Services, querschott.Service.ByMail) {
 			f.add(Warning, "add an address to "+c.Insurers, "insurer %s has no address and gets no mail", in.IK)
 		}
 	}

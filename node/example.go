@@ -12,7 +12,7 @@ import (
 func Example(cfg Config) string {
 	var b strings.Builder
 	b.WriteString("# Configuration of a Querschott node. Paths are relative to the directory of this file.\n")
-	writeExample(&b, reflect.ValueOf(cfg), "", "", true)
+	writeExample(&b, reflect.ValueOf(cfg), "", "", true, false)
 	return b.String()
 }
 
@@ -21,11 +21,11 @@ const lineWidth = 110
 
 // writeExample writes the fields of a struct. The first line begins with first, which is the indent or, for an element of
 // a list, the indent with the list's dash.
-func writeExample(b *strings.Builder, v reflect.Value, first, indent string, comments bool) {
+func writeExample(b *strings.Builder, v reflect.Value, first, indent string, comments, sparse bool) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-		if key == "" {
+		if key == "" || sparse && empty(v.Field(i)) {
 			continue
 		}
 		if indent == "" {
@@ -42,6 +42,9 @@ func writeExample(b *strings.Builder, v reflect.Value, first, indent string, com
 		first = indent
 	}
 }
+
+// empty reports whether a field of a list's element says nothing.
+func empty(v reflect.Value) bool { return v.IsZero() || v.Kind() == reflect.Slice && v.Len() == 0 }
 
 func comment(b *strings.Builder, indent, text string) {
 	for _, line := range wrap(text, lineWidth-len(indent)) {
@@ -82,7 +85,7 @@ func writeValue(b *strings.Builder, v reflect.Value, indent string, comments boo
 	switch v.Kind() {
 	case reflect.Struct:
 		b.WriteString("\n")
-		writeExample(b, v, indent+"  ", indent+"  ", comments)
+		writeExample(b, v, indent+"  ", indent+"  ", comments, false)
 	case reflect.Slice:
 		writeList(b, v, indent)
 	case reflect.String:
@@ -97,7 +100,7 @@ func writeList(b *strings.Builder, v reflect.Value, indent string) {
 	if v.Len() > 0 && v.Type().Elem().Kind() == reflect.Struct {
 		b.WriteString("\n")
 		for i := range v.Len() {
-			writeExample(b, v.Index(i), indent+"  - ", indent+"    ", false)
+			writeExample(b, v.Index(i), indent+"  - ", indent+"    ", false, true)
 		}
 		return
 	}
