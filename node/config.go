@@ -70,10 +70,11 @@ type OutboxConfig struct {
 
 // ConsoleConfig configures the operators' page.
 type ConsoleConfig struct {
-	Listen      string   `yaml:"listen" json:"listen" doc:"Address of the page. Without a certificate only a loopback address is allowed."`
-	Certificate string   `yaml:"certificate" json:"certificate" doc:"Certificate chain, PEM, empty: plain HTTP."`
-	Key         string   `yaml:"key" json:"key" doc:"Private key of the certificate, PEM."`
-	Hosts       []string `yaml:"hosts" json:"hosts" doc:"Host names under which the page may be called, besides the address itself."`
+	Listen      string     `yaml:"listen" json:"listen" doc:"Address of the page. Without a certificate only a loopback address is allowed."`
+	Certificate string     `yaml:"certificate" json:"certificate" doc:"Certificate chain, PEM, empty: plain HTTP."`
+	Key         string     `yaml:"key" json:"key" doc:"Private key of the certificate, PEM."`
+	Hosts       []string   `yaml:"hosts" json:"hosts" doc:"Host names under which the page may be called, besides the address itself."`
+	OIDC        OIDCConfig `yaml:"oidc" json:"oidc" doc:"An identity provider with whose word operators log in (OpenID Connect)."`
 }
 
 // LogConfig configures the log.
@@ -109,7 +110,7 @@ func Default() Config {
 			Key: "tls/key.pem", Accounts: "accounts.json", MaxConnections: 6000, StatusPage: "https://status.querschott.example/",
 		},
 		Outbox:  OutboxConfig{RelayTLS: "starttls", Local: []string{}},
-		Console: ConsoleConfig{Listen: "127.0.0.1:8080", Hosts: []string{}},
+		Console: ConsoleConfig{Listen: "127.0.0.1:8080", Hosts: []string{}, OIDC: defaultOIDC()},
 		HTTP:    defaultHTTP(), VSDM: defaultVSDM(),
 		Log: LogConfig{Level: "info", Format: "text"},
 	}
@@ -160,7 +161,7 @@ func loadYAML(file string, into any) error {
 func (c *Config) resolve() {
 	paths := []*string{
 		&c.Data, &c.Insurers, &c.Operators, &c.Keyring.Key, &c.Mail.Certificate, &c.Mail.Key, &c.Mail.Accounts,
-		&c.Outbox.RelayCA, &c.Outbox.PasswordFile, &c.Console.Certificate, &c.Console.Key,
+		&c.Outbox.RelayCA, &c.Outbox.PasswordFile, &c.Console.Certificate, &c.Console.Key, &c.Console.OIDC.SecretFile,
 	}
 	paths = append(paths, c.HTTP.paths()...)
 	paths = append(paths, &c.VSDM.Secrets, &c.Telemetry.CA)
@@ -209,6 +210,7 @@ func (c *Config) validate() error {
 	if c.Console.Certificate == "" && c.Console.Listen != "" && !loopback(c.Console.Listen) {
 		w.add("console.listen: %s is reachable from outside, so console.certificate and console.key are needed", c.Console.Listen)
 	}
+	c.Console.validateOIDC(w)
 	c.HTTP.validate(w)
 	c.VSDM.validate(w)
 	c.Telemetry.validate(w)

@@ -13,8 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/querschott/querschott"
-	"github.com/querschott/querschott/ident"
-	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/web/console"
 )
@@ -185,9 +183,12 @@ func (n *Node) Close() error {
 	return errs
 }
 
-func (n *Node) openConsole(ctx context.Context) (err error) {
-	n.logins, err = ident.OpenConsole(ident.ConsoleConfig{FS: disk.OS{}, Dir: n.path("links"), Now: n.opt.Now})
-	if err != nil || n.cfg.Console.Listen == "" {
+func (n *Node) openConsole(ctx context.Context) error {
+	if err := n.openLogins(); err != nil || n.cfg.Console.Listen == "" {
+		return err
+	}
+	provider, err := n.cfg.provider(n.sessions, n.opt.Now)
+	if err != nil {
 		return err
 	}
 	listeners, err := listen(ctx, n.cfg.Console.Listen)
@@ -200,7 +201,8 @@ func (n *Node) openConsole(ctx context.Context) (err error) {
 		rows[i] = console.Insurer{IK: in.IK, Name: in.Name, Insured: in.Insured}
 	}
 	page, err := console.New(console.Config{
-		Doors: n.doors, Access: n.logins, Snapshot: n.consoleSnapshot, Insurers: rows, Services: n.services(),
+		Doors: n.doors, Access: n.logins, Local: n.staff, Provider: provider, Operator: n.consoleOperator, Record: n.recordConsoleLogin,
+		Snapshot: n.consoleSnapshot, Insurers: rows, Services: n.services(),
 		Signer:   n.consoleSigner,
 		Location: time.Local, // what the clock on the operators' wall shows
 		Origins:  n.origins(), Now: n.opt.Now, Log: n.log, Version: n.opt.Version,

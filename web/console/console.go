@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -16,14 +15,25 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
 	"github.com/querschott/querschott/ident"
+	"github.com/querschott/querschott/ident/local"
 )
 
 // Config is what a console needs. All fields are mandatory unless said otherwise.
 type Config struct {
 	Doors  *door.Book
-	Access *ident.Console // login links and sessions
+	Access *ident.Console // login links, and the sessions of every way in
 
-	// Signer returns the key with which the console signs for an operator who is logged in.
+	Local    *local.Accounts // with a password and a second factor; nil: none
+	Provider *Provider       // nil: none
+
+	// Operator returns as which operator somebody acts who is logged in. An error: as none, or no longer, and the session
+	// ends. It is asked at every login, with every request and every second for every stream, and must be quick.
+	Operator func(ident.Session) (querschott.Actor, error)
+
+	// Record makes a login durable, or the refusal of one. Who cannot be recorded is not let in.
+	Record func(ctx context.Context, who querschott.Credential, admitted bool) error
+
+	// Signer returns the key with which the console signs for an operator.
 	Signer func(querschott.Actor) (note.Signer, error)
 
 	// Snapshot says how things are. It is called about once a second and must be quick.
@@ -97,14 +107,14 @@ type Console struct {
 	hosts     map[string]bool // host[:port] in lower case -> reached by TLS
 	handler   http.Handler
 	hub       *hub
-	leases    leases
 	insurers  map[querschott.IK]Insurer
 }
 
 // New checks the configuration and prepares the pages.
 func New(cfg Config) (*Console, error) {
-	if cfg.Doors == nil || cfg.Access == nil || cfg.Signer == nil || cfg.Snapshot == nil || cfg.Now == nil || cfg.Log == nil {
-		return nil, errors.New("the console needs doors, access, a signer, a snapshot, a clock and a log")
+	if cfg.Doors == nil || cfg.Access == nil || cfg.Operator == nil || cfg.Record == nil || cfg.Signer == nil || cfg.Snapshot == nil ||
+		cfg.Now == nil || cfg.Log == nil {
+		return nil, errors.New("the console needs doors, access, operators, a record, a signer, a snapshot, a clock and a log")
 	}
 	if len(cfg.Insurers) == 0 || len(cfg.Services) == 0 {
 		return nil, errors.New("the console needs insurers and services to show")
@@ -113,7 +123,7 @@ func New(cfg Config) (*Console, error) {
 		cfg.Location = time.UTC
 	}
 	cfg.Insurers = slices.Clone(cfg.Insurers)
-	c := &Console{cfg: cfg, hub: newHub(), leases: leases{held: map[querschott.CredentialID]*lease{}}, insurers: map[querschott.IK]Insurer{}}
+	c := &Console{cfg: cfg, hub: newHub(), insurers: map[querschott.IK]Insurer{}}
 	for _, i := range cfg.Insurers {
 		if _, twice := c.insurers[i.IK]; twice {
 			return nil, fmt.Errorf("insurer %s is listed twice", i.IK)
@@ -145,9 +155,6 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) { c.handler.
 // them. While it doesn't run, pages work and are not live.
 func (c *Console) Run(ctx context.Context) error { return c.hub.run(ctx, c) }
 
-// Drop ends the streams of an operator whose sessions were revoked.
-func (c *Console) Drop(actor querschott.Actor) { c.leases.endActor(actor) }
-
 func (c *Console) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -155,8 +162,15 @@ func (c *Console) routes() http.Handler {
 		_, _ = w.Write([]byte("ok\n")) // whoever asked has gone
 	})
 	mux.HandleFunc("GET /static/{hash}/{name}", c.static)
-	mux.HandleFunc("GET /login/{token}", c.loginPage)
-	mux.HandleFunc("POST /login/{token}", c.login)
+	mux.HandleFunc("GET /login", c.loginPage)
+	mux.HandleFunc("POST /login", c.passwordLogin)
+	mux.HandleFunc("GET /login/{token}", c.linkPage)
+	mux.HandleFunc("POST /login/{token}", c.linkLogin)
+	mux.HandleFunc("POST /login/provider", c.withProvider(c.providerStart))
+	mux.HandleFunc("GET "+ReturnPath, c.withProvider(c.providerReturn))
+	mux.HandleFunc("POST "+endPath, c.withProvider(c.providerLogout))
+	mux.HandleFunc("GET /invitation", c.invitation)
+	mux.HandleFunc("POST /invitation", c.enrol)
 	mux.HandleFunc("POST /language", c.language)
 	mux.HandleFunc("POST /logout", c.operator(c.logout))
 	mux.HandleFunc("GET /{$}", c.operator(c.matrix))
@@ -189,64 +203,5 @@ func NewServer(addr string, h http.Handler, log *slog.Logger) *http.Server {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // broken handshakes of strangers
-	}
-}
-
-// leases tell streams how long their session lasts. Asking package ident would count as the operator's activity, and a
-// page left open would keep its session alive for ever.
-type leases struct {
-	mu   sync.Mutex
-	held map[querschott.CredentialID]*lease
-}
-
-type lease struct {
-	actor   querschott.Actor
-	expires time.Time     // guarded by leases.mu
-	over    chan struct{} // closed at logout
-}
-
-// renew notes what a request has just learned about its session.
-func (l *leases) renew(s ident.Session, now time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if e, ok := l.held[s.Credential.ID]; ok {
-		e.expires = s.Expires
-		return
-	}
-	for id, e := range l.held {
-		if !now.Before(e.expires) {
-			delete(l.held, id)
-		}
-	}
-	l.held[s.Credential.ID] = &lease{actor: s.Credential.Actor, expires: s.Expires, over: make(chan struct{})}
-}
-
-// look returns when the session ends as of now, and a channel that is closed when it ends before.
-func (l *leases) look(id querschott.CredentialID) (time.Time, <-chan struct{}) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if e, ok := l.held[id]; ok {
-		return e.expires, e.over
-	}
-	return time.Time{}, nil
-}
-
-func (l *leases) end(id querschott.CredentialID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if e, ok := l.held[id]; ok {
-		close(e.over)
-		delete(l.held, id)
-	}
-}
-
-func (l *leases) endActor(actor querschott.Actor) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for id, e := range l.held {
-		if e.actor == actor {
-			close(e.over)
-			delete(l.held, id)
-		}
 	}
 }

@@ -97,7 +97,7 @@ func (c *Console) drawDoor(v *visit, k querschott.Compartment, w words, chosen, 
 	if len(list) > 0 {
 		p.Proposal = &list[0]
 		for i := range p.Choices {
-			p.Choices[i].Blocked = p.Choices[i].Widens && p.Proposal.Actor != v.actor() && p.Proposal.Actor != door.MachineActor
+			p.Choices[i].Blocked = p.Choices[i].Widens && p.Proposal.Actor != v.actor && p.Proposal.Actor != door.MachineActor
 		}
 	}
 	c.render(v.w, status, "door", p)

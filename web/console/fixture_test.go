@@ -21,6 +21,7 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
 	"github.com/querschott/querschott/ident"
+	"github.com/querschott/querschott/ident/local"
 	"github.com/querschott/querschott/internal/disk/crashdisk"
 )
 
@@ -49,14 +50,19 @@ type house struct {
 	disk     *crashdisk.Disk
 	book     *door.Book
 	access   *ident.Console
+	local    *local.Accounts
+	sessions *ident.Sessions
 	console  *Console
 	server   *httptest.Server
 	signers  map[querschott.Actor]note.Signer
 	insurers []Insurer
 	services []querschott.Service
 
-	mu   sync.Mutex
-	snap Snapshot // what the node says
+	mu      sync.Mutex
+	snap    Snapshot // what the node says
+	revoked map[querschott.Actor]bool
+	records []string // of logins
+	broken  error    // why nothing can be recorded
 }
 
 var places = []string{
@@ -71,6 +77,11 @@ func ik(n int) querschott.IK {
 }
 
 func newHouse(t testing.TB, insurers int, services ...querschott.Service) *house {
+	t.Helper()
+	return newHouseWith(t, insurers, services)
+}
+
+func newHouseWith(t testing.TB, insurers int, services []querschott.Service, more ...func(*house, *Config)) *house {
 	t.Helper()
 	h := &house{t: t, clk: &clock{t: time.Date(2026, 11, 23, 13, 2, 11, 0, time.UTC)}, disk: crashdisk.New(), signers: map[querschott.Actor]note.Signer{}, services: services}
 	var all []querschott.Compartment
@@ -118,12 +129,20 @@ func newHouse(t testing.TB, insurers int, services ...querschott.Service) *house
 	for _, c := range all {
 		h.move(c, querschott.Open, "Beginn des Betriebs")
 	}
-	if h.access, err = ident.OpenConsole(ident.ConsoleConfig{FS: h.disk, Dir: "links", Now: h.clk.now}); err != nil {
+	h.sessions = ident.NewSessions(h.clk.now, 0, 0)
+	if h.access, err = ident.OpenConsole(ident.ConsoleConfig{FS: h.disk, Dir: "links", Now: h.clk.now, Sessions: h.sessions}); err != nil {
+		t.Fatal(err)
+	}
+	h.local, err = local.Open(local.Config{
+		FS: h.disk, File: "staff.json", Used: "used", Now: h.clk.now, Sessions: h.sessions, Params: local.Params{Memory: 64, Time: 1, Threads: 1},
+		Platform: "kassen.example",
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	h.snap = Snapshot{RoomHours: 61, Totals: Totals{Accepted: 48_213, Delivered: 48_207, Waiting: 6, Audited: h.clk.now()}}
-	h.console, err = New(Config{
-		Doors: h.book, Access: h.access, Insurers: h.insurers, Services: services, Origins: []string{"https://console.example.org"},
+	cfg := Config{
+		Doors: h.book, Access: h.access, Local: h.local, Operator: h.who, Record: h.record, Insurers: h.insurers, Services: services, Origins: []string{"https://console.example.org"},
 		Signer: func(a querschott.Actor) (note.Signer, error) {
 			if s, ok := h.signers[a]; ok {
 				return s, nil
@@ -132,7 +151,11 @@ func newHouse(t testing.TB, insurers int, services ...querschott.Service) *house
 		},
 		Snapshot: func() Snapshot { h.mu.Lock(); defer h.mu.Unlock(); return h.snap },
 		Now:      h.clk.now, Log: quiet, Version: "0.1-test",
-	})
+	}
+	for _, f := range more {
+		f(h, &cfg)
+	}
+	h.console, err = New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,6 +173,33 @@ func newHouse(t testing.TB, insurers int, services ...querschott.Service) *house
 		h.server.Close()
 	})
 	return h
+}
+
+// who knows the operators, by whichever way they came in.
+func (h *house) who(s ident.Session) (querschott.Actor, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	who := querschott.Actor(strings.TrimPrefix(string(s.Caller.Actor), "corp:"))
+	if _, ok := h.signers[who]; !ok || h.revoked[who] || !h.local.Valid(s) {
+		return "", querschott.Refuse(querschott.CodeForbidden, "access denied")
+	}
+	return who, nil
+}
+
+func (h *house) record(_ context.Context, who querschott.Credential, admitted bool) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.broken != nil {
+		return h.broken
+	}
+	h.records = append(h.records, fmt.Sprintf("%s %s %t", who.Actor, who.Role, admitted))
+	return nil
+}
+
+func (h *house) revoke(who querschott.Actor) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.revoked = map[querschott.Actor]bool{who: true}
 }
 
 // move orders a door, by two operators if it takes two.

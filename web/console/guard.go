@@ -33,7 +33,8 @@ func (c *Console) guard(next http.Handler) http.Handler {
 		case !c.knownHost(r.Host):
 			http.Error(w, "this console is not known by that name", http.StatusMisdirectedRequest)
 			return
-		case r.Method != http.MethodGet && r.Method != http.MethodHead && (foreign.Check(r) != nil || !fromOwnPage(r)):
+		case r.Method != http.MethodGet && r.Method != http.MethodHead && r.URL.Path != endPath &&
+			(foreign.Check(r) != nil || !fromOwnPage(r)): // that path takes signed words only, from another server
 			c.message(w, r, http.StatusForbidden, "error.foreign", "")
 			return
 		}
@@ -92,8 +93,17 @@ func (c *Console) cookie(r *http.Request, name, value string) *http.Cookie {
 
 const (
 	sessionCookie  = "querschott"
+	deviceCookie   = "querschott-device" // says that a browser is known
+	flowCookie     = "querschott-login"  // of a login at the identity provider that is under way
 	languageCookie = "querschott-language"
 )
+
+// noCookie takes a cookie back.
+func (c *Console) noCookie(r *http.Request, name string) *http.Cookie {
+	k := c.cookie(r, name, "")
+	k.MaxAge = -1
+	return k
+}
 
 func (c *Console) read(r *http.Request, name string) string {
 	k, err := r.Cookie(c.cookie(r, name, "").Name)
@@ -110,9 +120,8 @@ type visit struct {
 	l       *locale
 	session ident.Session
 	secret  string
+	actor   querschott.Actor // the operator
 }
-
-func (v *visit) actor() querschott.Actor { return v.session.Credential.Actor }
 
 // operator lets in only requests of operators who are logged in; a post must also carry the session's token.
 func (c *Console) operator(serve func(*visit)) http.HandlerFunc {
@@ -136,56 +145,20 @@ func (c *Console) operator(serve func(*visit)) http.HandlerFunc {
 	}
 }
 
+// enter asks at every request whether the one who is logged in still is an operator.
 func (c *Console) enter(w http.ResponseWriter, r *http.Request) (*visit, error) {
 	secret := c.read(r, sessionCookie)
 	s, err := c.cfg.Access.Session(secret)
 	if err != nil {
 		return nil, err
 	}
-	if s.Credential.Role != querschott.RoleOperator {
-		return nil, querschott.Refuse(querschott.CodeForbidden, "only operators use the console")
-	}
-	c.leases.renew(s, c.cfg.Now())
-	return &visit{w: w, r: r, l: c.locale(r), session: s, secret: secret}, nil
-}
-
-func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
-	l := c.locale(r)
-	c.render(w, http.StatusOK, "login", loginPage{page: c.page(l, r, l.T("login.title")), Action: r.URL.EscapedPath()})
-}
-
-type loginPage struct {
-	page
-	Action string
-}
-
-// login redeems the link. A second session in the same browser replaces the first.
-func (c *Console) login(w http.ResponseWriter, r *http.Request) {
-	secret, s, err := c.cfg.Access.Login(r.PathValue("token"))
-	if querschott.CodeOf(err) == querschott.CodeUnauthorized && err != nil {
-		c.cfg.Log.Warn("a login link was refused", "remote", r.RemoteAddr)
-		c.message(w, r, http.StatusUnauthorized, "error.link", "")
-		return
-	}
+	actor, err := c.who(s)
 	if err != nil {
-		c.fail(w, r, err)
-		return
+		c.cfg.Access.Logout(secret)
+		c.cfg.Log.Warn("the session of somebody who is no operator any more has ended", "credential", string(s.Credential.ID), "err", err)
+		return nil, querschott.Refuse(querschott.CodeUnauthorized, "the session has been ended")
 	}
-	if old := c.read(r, sessionCookie); old != "" {
-		c.cfg.Access.Logout(old)
-	}
-	c.cfg.Log.Info("an operator has logged in", "actor", string(s.Credential.Actor), "credential", string(s.Credential.ID))
-	http.SetCookie(w, c.cookie(r, sessionCookie, secret))
-	http.Redirect(w, r, "/", http.StatusSeeOther)
-}
-
-func (c *Console) logout(v *visit) {
-	c.cfg.Access.Logout(v.secret)
-	c.leases.end(v.session.Credential.ID)
-	gone := c.cookie(v.r, sessionCookie, "")
-	gone.MaxAge = -1
-	http.SetCookie(v.w, gone)
-	c.message(v.w, v.r, http.StatusOK, "logout.done", "")
+	return &visit{w: w, r: r, l: c.locale(r), session: s, secret: secret, actor: actor}, nil
 }
 
 // language keeps the choice in a cookie. It needs no session: the login page has the switch too.
@@ -210,7 +183,11 @@ func ownPath(s string) string {
 func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch code := querschott.CodeOf(err); code {
 	case querschott.CodeUnauthorized:
-		c.message(w, r, http.StatusUnauthorized, "error.session", "")
+		key := "login.first"
+		if r.Method != http.MethodGet {
+			key = "login.undone"
+		}
+		c.askLogin(w, r, http.StatusUnauthorized, loginPage{Problem: c.locale(r).T(key)})
 	case querschott.CodeForbidden:
 		c.message(w, r, http.StatusForbidden, "error.forbidden", publicText(err))
 	case querschott.CodeNotFound:

@@ -266,11 +266,6 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer c.hub.exit(s)
-	if _, err := c.cfg.Access.Session(v.secret); err != nil { // revoked since, and Drop came before the lease
-		c.leases.end(s.session)
-		http.Error(w, "not logged in", http.StatusUnauthorized)
-		return
-	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx in front would hold events back
 	c.follow(v, s)
@@ -293,6 +288,16 @@ func (h *hub) exit(s *stream) {
 	}
 }
 
+// goesOn looks when the viewer's session ends, without counting as activity.
+func (c *Console) goesOn(v *visit) (ends time.Time, still bool) {
+	s, err := c.cfg.Access.Look(v.secret)
+	if err != nil {
+		return time.Time{}, false
+	}
+	who, err := c.who(s)
+	return s.Expires, err == nil && who == v.actor
+}
+
 // follow writes frames until the viewer, the session or the node goes away.
 func (c *Console) follow(v *visit, s *stream) {
 	out := http.NewResponseController(v.w)
@@ -313,12 +318,12 @@ func (c *Console) follow(v *visit, s *stream) {
 	var warned time.Time // the end that the page was warned of
 	sent := time.Now()
 	for {
-		ends, over := c.leases.look(s.session)
-		left := ends.Sub(c.cfg.Now())
-		if left <= 0 {
+		ends, still := c.goesOn(v)
+		if !still {
 			bye()
 			return
 		}
+		left := ends.Sub(c.cfg.Now())
 		ok := true
 		switch {
 		case left <= sessionWarning && !ends.Equal(warned):
@@ -335,9 +340,6 @@ func (c *Console) follow(v *visit, s *stream) {
 		}
 		select {
 		case <-v.r.Context().Done():
-			return
-		case <-over:
-			bye()
 			return
 		case data, open := <-s.frames:
 			if !open || !write(data) {

@@ -15,6 +15,9 @@ import (
 	"github.com/querschott/querschott"
 )
 
+// patience is how long a test waits for what certainly comes, however busy the machine is.
+const patience = 30 * time.Second
+
 // event is one event of a stream; a comment has the name ":".
 type event struct {
 	name string
@@ -192,9 +195,9 @@ func TestStreamEndsWithItsSession(t *testing.T) {
 	h := newHouse(t, 2, all...)
 	anna := h.operator("anna")
 	v := anna.watch(t)
-	v.await("snapshot", 5*time.Second, isSnapshot)
+	v.await("snapshot", patience, isSnapshot)
 	h.clk.add(14 * time.Minute) // one minute before the idle end
-	e := v.await("warning", 3*time.Second, func(e event) bool { return e.name == "session" })
+	e := v.await("warning", patience, func(e event) bool { return e.name == "session" })
 	if !strings.Contains(e.data, "13:17:11") {
 		t.Errorf("the warning says %s", e.data)
 	}
@@ -208,20 +211,20 @@ func TestStreamEndsWithItsSession(t *testing.T) {
 
 	bert := h.operator("bert")
 	v = bert.watch(t)
-	v.await("snapshot", 5*time.Second, isSnapshot)
+	v.await("snapshot", patience, isSnapshot)
 	h.clk.add(14 * time.Minute)
-	v.await("warning", 3*time.Second, func(e event) bool { return e.name == "session" })
+	v.await("warning", patience, func(e event) bool { return e.name == "session" })
 	bert.get("/")
-	v.await("end of the warning", 3*time.Second, func(e event) bool { return e.name == "session" && e.data == "{}" })
+	v.await("end of the warning", patience, func(e event) bool { return e.name == "session" && e.data == "{}" })
 	h.clk.add(2 * time.Minute)
-	v.await("life", 10*time.Second, func(e event) bool { return e.name == "diff" })
+	v.await("life", patience, func(e event) bool { return e.name == "diff" })
 	bert.post("/logout", nil)
-	if !v.ended(time.Second) {
+	if !v.ended(patience) {
 		t.Error("logging out left the stream")
 	}
 }
 
-func TestDropEndsStreams(t *testing.T) {
+func TestRevokedStreamsEnd(t *testing.T) {
 	h := newHouse(t, 2, all...)
 	anna, bert := h.operator("anna").watch(t), h.operator("bert").watch(t)
 	anna.await("snapshot", 5*time.Second, isSnapshot)
@@ -229,8 +232,7 @@ func TestDropEndsStreams(t *testing.T) {
 	if _, err := h.access.Revoke("anna"); err != nil {
 		t.Fatal(err)
 	}
-	h.console.Drop("anna")
-	if !anna.ended(time.Second) {
+	if !anna.ended(patience) {
 		t.Error("the revoked operator's stream goes on")
 	}
 	h.move(h.c(0, querschott.EAU), querschott.Closed, "x")

@@ -86,7 +86,7 @@ func (c *Console) set(v *visit, w words, wishes []wish) ([]result, error) {
 		r := result{Compartment: wishes[i].Compartment}
 		var request door.Request
 		if request, r.Err = w.request(r.Compartment, now); r.Err == nil {
-			r.Outcome, r.Err = c.order(ctx, v.actor(), request, wishes[i].Epoch, s)
+			r.Outcome, r.Err = c.order(ctx, v.actor, request, wishes[i].Epoch, s)
 		}
 		return r
 	})
@@ -115,7 +115,7 @@ func (c *Console) order(ctx context.Context, who querschott.Actor, r door.Reques
 // perform runs n moves with the operator's key and finds out how long each took to be obeyed. A browser that hangs up
 // stops nothing.
 func (c *Console) perform(v *visit, n int, move func(ctx context.Context, i int, s note.Signer) result) ([]result, error) {
-	signer, err := c.cfg.Signer(v.actor())
+	signer, err := c.cfg.Signer(v.actor)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't get the operator's signing key: %w", err)
 	}
@@ -236,7 +236,7 @@ type proposalInside struct {
 func (p proposalView) View(l *locale, csrf string) proposalInside { return proposalInside{p, l, csrf} }
 
 func (c *Console) proposals(v *visit, only func(door.Proposal) bool) ([]proposalView, error) {
-	signer, err := c.cfg.Signer(v.actor())
+	signer, err := c.cfg.Signer(v.actor)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't get the operator's signing key: %w", err)
 	}
@@ -248,7 +248,7 @@ func (c *Console) proposals(v *visit, only func(door.Proposal) bool) ([]proposal
 		x := proposalView{Proposal: p, Needs: 1}
 		text, signatures, _ := bytes.Cut(p.Note, []byte("\n\n"))
 		x.Order = string(text)
-		x.Mine = p.Actor == v.actor() || bytes.Contains(signatures, []byte("— "+signer.Name()+" "))
+		x.Mine = p.Actor == v.actor || bytes.Contains(signatures, []byte("— "+signer.Name()+" "))
 		if p.Actor == door.MachineActor && bytes.Count(signatures, []byte("— ")) < 2 {
 			x.Needs = 2 // what the platform proposed takes two operators as well
 		}

@@ -104,7 +104,7 @@ func (c *Console) page(l *locale, r *http.Request, title string) page {
 // operatorPage is a page for somebody who is logged in.
 func (c *Console) operatorPage(v *visit, here, title string, mode Mode) page {
 	p := c.page(v.l, v.r, title)
-	p.Here, p.Who, p.CSRF, p.Proposals = here, v.actor(), v.session.CSRF, len(c.cfg.Doors.Proposals())
+	p.Here, p.Who, p.CSRF, p.Proposals = here, v.actor, v.session.CSRF, len(c.cfg.Doors.Proposals())
 	switch mode {
 	case ModeDemo:
 		p.Mode = "mode.demo"
@@ -146,7 +146,11 @@ type messagePage struct {
 // message shows one sentence, and a detail in English or a reference.
 func (c *Console) message(w http.ResponseWriter, r *http.Request, status int, key, detail string) {
 	l := c.locale(r)
-	p := messagePage{c.page(l, r, l.T(key+".title")), l.T(key), detail}
+	c.tell(w, r, status, l.T(key+".title"), l.T(key), detail)
+}
+
+func (c *Console) tell(w http.ResponseWriter, r *http.Request, status int, title, text, detail string) {
+	p := messagePage{c.page(c.locale(r), r, title), text, detail}
 	p.Back = "/"
 	c.render(w, status, "message", p)
 }
