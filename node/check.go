@@ -50,6 +50,7 @@ func (c *Config) Check(now time.Time) []Finding {
 	if c.Console.Certificate != "" {
 		checkCertificate(&f, "console", c.Console.Certificate, c.Console.Key, now)
 	}
+	c.checkOIDC(&f, now)
 	c.checkHTTP(&f, now)
 	c.checkAccounts(&f, now)
 	c.checkOutbox(&f)
