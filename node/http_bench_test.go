@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"testing"
 	"time"
@@ -20,8 +22,8 @@ type contestant struct {
 	took      tally     // of all rounds
 }
 
-// BenchmarkGate measures requests a second in a closed loop of 64 connections over TLS 1.3, on one machine that also has the
-// callers and the service behind:
+// BenchmarkGate measures requests a second in a closed loop over TLS 1.3, on one machine that also has the callers and the
+// service behind:
 //
 //   - nginx: a plain reverse proxy, two workers, kept connections, its usual access log
 //   - httputil: net/http/httputil.ReverseProxy
@@ -31,30 +33,39 @@ type contestant struct {
 //
 // All get the same bytes of headers; answers are of about the same size. Rounds alternate, and the figures are medians. Each
 // contestant, the service and the callers are processes of their own, except that the node is the one that measures, which
-// does nothing meanwhile.
+// does nothing meanwhile. With conn=new every request has a TLS handshake of its own, as those of practices have that ask
+// every few minutes.
 func BenchmarkGate(b *testing.B) {
 	g := newGround(b, allInsurers)
-	for _, h2 := range []bool{false, true} {
-		name := map[bool]string{false: "http=1.1", true: "http=2"}[h2]
-		b.Run(name, func(b *testing.B) {
+	for _, w := range []wayToAsk{
+		{name: "http=1.1", connections: 128, streams: 1},
+		{name: "http=2", connections: 16, streams: 8, h2: true},
+		{name: "conn=new", connections: 128, streams: 1, fresh: true},
+	} {
+		b.Run(w.name, func(b *testing.B) {
 			g.b = b
 			g.renew()
 			for range b.N {
-				contest(b, g.contestants(b, h2), long(3, 7))
+				contest(b, g.contestants(b, w), long(3, 7))
 			}
 		})
 	}
 }
 
-func (g *ground) contestants(b *testing.B, h2 bool) []*contestant {
+// wayToAsk is how callers use connections.
+type wayToAsk struct {
+	name                 string
+	connections, streams int
+	h2, fresh            bool
+}
+
+func (g *ground) contestants(b *testing.B, w wayToAsk) []*contestant {
 	b.Helper()
 	var proxyAddress string
 	plain := startPeer(b, errand{Proxy: &plainProxy{Upstream: "http://" + g.upstream, Certificate: g.h.cfg.HTTP.Certificate, Key: g.h.cfg.HTTP.Key}}, &proxyAddress)
-	nginxAddress, nginxPID := g.nginx(h2)
+	nginxAddress, nginxPID := g.nginx(w.h2)
 	fhir := g.load(g.calls(fhirRead, g.everyInsurer(), oneGroup))
-	if fhir.H2 = h2; h2 {
-		fhir.Connections, fhir.Streams = 8, 8
-	}
+	fhir.Connections, fhir.Streams, fhir.H2, fhir.Fresh = w.connections, w.streams, w.h2, w.fresh
 	vsdm := fhir
 	vsdm.Calls = g.calls(cardCheck, g.everyInsurer(), oneGroup)
 	elsewhere := func(address string) load {
@@ -62,11 +73,15 @@ func (g *ground) contestants(b *testing.B, h2 bool) []*contestant {
 		l.Address, l.Reuse = address, true
 		return l
 	}
+	share := 1
+	if w.fresh {
+		share = 4
+	}
 	return []*contestant{
-		{name: "nginx", pid: nginxPID, count: 20_000, load: elsewhere(nginxAddress)},
-		{name: "httputil", pid: plain.cmd.Process.Pid, count: 12_000, load: elsewhere(proxyAddress)},
-		{name: "gate", pid: os.Getpid(), count: 8_000, load: fhir},
-		{name: "vsdm", pid: os.Getpid(), count: 8_000, load: vsdm},
+		{name: "nginx", pid: nginxPID, count: 24_000 / share, load: elsewhere(nginxAddress)},
+		{name: "httputil", pid: plain.cmd.Process.Pid, count: 12_000 / share, load: elsewhere(proxyAddress)},
+		{name: "gate", pid: os.Getpid(), count: 8_000 / share, load: fhir},
+		{name: "vsdm", pid: os.Getpid(), count: 8_000 / share, load: vsdm},
 	}
 }
 
@@ -79,9 +94,14 @@ func contest(b *testing.B, all []*contestant, rounds int) {
 				c.load.Count = c.count / 8
 			}
 			p := startLoad(b, c.load)
+			stop := func() {}
+			if round == rounds && c.pid == os.Getpid() {
+				stop = profile(b, c.name)
+			}
 			before := processorOf(b, c.pid)
 			o := p.play()
 			used := processorOf(b, c.pid) - before
+			stop()
 			p.end()
 			t := o.must(b, everybody)
 			if round == 0 {
@@ -106,6 +126,28 @@ func contest(b *testing.B, all []*contestant, rounds int) {
 	}
 	b.ReportMetric(0, "ns/op")
 	b.Logf("bytes of an answer: %v", size)
+}
+
+// profile writes down where this process spends its time, if QUERSCHOTT_PROFILE names a directory for it.
+func profile(b *testing.B, name string) (stop func()) {
+	b.Helper()
+	dir := os.Getenv("QUERSCHOTT_PROFILE")
+	if dir == "" {
+		return func() {}
+	}
+	f, err := os.Create(filepath.Join(dir, name+".cpu"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		b.Fatal(err)
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		if err := f.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 // ratio compares rounds that followed each other.

@@ -47,16 +47,17 @@ const (
 	slowAnswer      = time.Second
 )
 
-func newGround(b testing.TB, insurers int) *ground {
+func newGround(b testing.TB, insurers int, change ...func(*Config)) *ground {
 	b.Helper()
 	backend := &plainBackend{Body: sampleAnswer(b), Slow: slowAnswer}
 	var upstream string
 	startPeer(b, errand{Backend: backend}, &upstream)
-	h := newHouseWith(b, insurers, []querschott.Service{querschott.VSDM, querschott.EPA}, func(c *Config) {
+	change = append([]func(*Config){func(c *Config) {
 		c.HTTP.Listen, c.HTTP.Certificate, c.HTTP.Key = "127.0.0.1:0", "server.crt", "server.key"
 		c.HTTP.DevIssuers, c.HTTP.AccessLog = true, "access.ndjson"
 		c.HTTP.Routes = []RouteConfig{fhirRoute("http://" + upstream + strings.TrimSuffix(fhirPath, "/"))}
-	})
+	}}, change...)
+	h := newHouseWith(b, insurers, []querschott.Service{querschott.VSDM, querschott.EPA}, change...)
 	m := newMint(b)
 	h.opt.DevIssuer, h.opt.Log = m.issuer(), nil
 	g := &ground{live: h.run(), b: b, m: m, upstream: upstream, insurers: insurers}

@@ -40,6 +40,7 @@ type load struct {
 	Count       int
 	Rate        float64 // requests a second; 0: a closed loop
 	Reuse       bool    // a proof may come more than once: nobody looks at it
+	Fresh       bool    // each request has a connection of its own
 	Nonce       string
 	Callers     []loadCaller
 	Calls       []loadCall // asked in turn
@@ -281,6 +282,10 @@ func (l *load) closed() (func() (*outcome, error), error) {
 	}
 	var loops []func() (*outcome, error)
 	for i := range l.Connections {
+		if l.Fresh {
+			loops = append(loops, func() (*outcome, error) { return l.fresh(i, take), nil })
+			continue
+		}
 		conn, err := l.dial(i)
 		if err != nil {
 			return nil, err
@@ -329,6 +334,30 @@ func loopH1(conn net.Conn, take func() (*loadCall, string, bool)) (*outcome, err
 			return o, nil //nolint:nilerr // it is counted
 		}
 	}
+}
+
+// fresh asks on a connection of its own each time, as practices do that ask every few minutes.
+func (l *load) fresh(i int, take func() (*loadCall, string, bool)) *outcome {
+	o := &outcome{}
+	for {
+		c, proof, ok := take()
+		if !ok {
+			return o
+		}
+		begin := time.Now()
+		status, n, err := l.once(i, c, proof)
+		o.group(c.Group).add(status, n, time.Since(begin), err)
+	}
+}
+
+func (l *load) once(i int, c *loadCall, proof string) (status, n int, err error) {
+	conn, err := l.dial(i)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = conn.Close() }()
+	h := &h1{conn: conn, r: bufio.NewReader(conn)}
+	return h.ask(c, proof)
 }
 
 // due is a request of an open loop.
