@@ -53,6 +53,9 @@ func (v *visit) answer(ctx context.Context, a *service.Answer, public bool) *ref
 	}
 	v.tell(&a.Facts, a.Status, int64(len(a.Body)), "")
 	answerHeader(v.w.Header(), a.Header)
+	if n, err := strconv.ParseUint(a.Header.Get("Content-Length"), 10, 63); err == nil && v.raw.Method == http.MethodHead {
+		v.w.Header().Set("Content-Length", strconv.FormatUint(n, 10)) // of what a GET would bring (RFC 9110 8.6)
+	}
 	v.send(a.Status, a.Body)
 	return nil
 }
@@ -244,7 +247,7 @@ func (v *visit) begin(status int) {
 
 // send sends a whole answer.
 func (v *visit) send(status int, body []byte) {
-	if status != http.StatusNoContent && status != http.StatusNotModified {
+	if status != http.StatusNoContent && status != http.StatusNotModified && (v.raw.Method != http.MethodHead || len(body) > 0) {
 		v.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	v.begin(status)
