@@ -17,6 +17,8 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/drill"
 	"github.com/querschott/querschott/gate/proxy"
+	"github.com/querschott/querschott/service/vsdm"
+	"github.com/querschott/querschott/wire/vsd"
 )
 
 // ground is a node of many insurers with both kinds of service behind its HTTP entrance: master data, and a FHIR server in
@@ -62,9 +64,9 @@ func newGround(b testing.TB, insurers int, change ...func(*Config)) *ground {
 	h.opt.DevIssuer, h.opt.Log = m.issuer(), nil
 	g := &ground{live: h.run(), b: b, m: m, upstream: upstream, insurers: insurers}
 	g.openAll()
-	h.parallel(insurers*groundPersons, func(k int) error {
-		_, err := g.PutInsured(h.compartment(k%insurers, querschott.VSDM), h.world.MasterData(g.someone(k%insurers, k/insurers)))
-		return err
+	h.parallel(insurers, func(i int) error {
+		first, all := h.world.Insurers()[i].Persons()
+		return g.stock(h.world, i, first, min(all, groundPersons))
 	})
 	for _, p := range h.world.Practices()[:groundPractices] {
 		key := newKey(b)
@@ -76,6 +78,25 @@ func newGround(b testing.TB, insurers int, change ...func(*Config)) *ground {
 	}
 	g.renew()
 	return g
+}
+
+// stock imports the master data of a world's persons of the i-th insurer.
+func (r *live) stock(w *drill.World, i, first, persons int) error {
+	now := time.Now()
+	bundles := func(yield func(vsdm.Bundle) bool) {
+		for k := range persons {
+			e := vsd.Envelope{ID: vsd.ID{1}, Created: vsd.InstantOf(now)}
+			data, err := vsd.Render(w.MasterData(w.Person(first+k)), vsd.V10, vsd.JSON, e)
+			if !yield(vsdm.Bundle{Data: data, Err: err}) {
+				return
+			}
+		}
+	}
+	p, err := r.vsdm.Import(r.h.tb.Context(), r.h.compartment(i, querschott.VSDM), bundles, nil)
+	if err == nil && p.Added != persons {
+		err = fmt.Errorf("%d of %d persons were imported: %v", p.Added, persons, p.Refusals)
+	}
+	return err
 }
 
 // someone is the k-th person of an insurer, begun anew where it has no more.

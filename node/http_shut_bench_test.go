@@ -155,10 +155,9 @@ func BenchmarkHTTPStart(b *testing.B) {
 	n := h.run()
 	n.openAll()
 	many := drill.NewWorld(7, allInsurers, persons)
-	h.parallel(persons, func(k int) error {
-		p := many.Person(k)
-		_, err := n.PutInsured(querschott.Compartment{Insurer: p.Insurer.IK, Service: querschott.VSDM}, many.MasterData(p))
-		return err
+	h.parallel(allInsurers, func(i int) error {
+		first, all := many.Insurers()[i].Persons()
+		return n.stock(many, i, first, all)
 	})
 	n.stop()
 	b.ResetTimer()
