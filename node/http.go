@@ -168,7 +168,7 @@ func (n *Node) route(c *RouteConfig) (gatehttp.Route, error) {
 		Name: c.Name, Host: strings.ToLower(c.Host), Path: c.Path, Methods: c.Methods, Service: querschott.Service(c.Proxy.Service),
 		Tenant: gatehttp.Tenant{From: gatehttp.FromLocator}, Locate: p.Locate, // who names no insurer passes no door, so he is answered 404
 		Audience: orBase(c.Audience, n.base), Scopes: c.Scopes, Nonce: c.Nonce, ACR: c.ACR, MaxBody: int64(c.Body),
-		Data: dataOf(querschott.Service(c.Proxy.Service)), Backend: p.Backend, Tunnel: p.Tunnel,
+		Data: dataOf(querschott.Service(c.Proxy.Service)), Backend: p.Backend, Tunnel: p.Tunnel, Write: p.Writes,
 		Timeout: c.Proxy.Timeouts.Header + c.Proxy.Timeouts.Answer,
 	}
 	for _, role := range c.Roles {

@@ -38,6 +38,8 @@ type caller struct {
 	demo, url, ca, issuer       string // flags
 	token, popp, key            string // files
 	actor, audience, profession string
+
+	person demo.Mailbox // of the demonstration: one of its insured persons
 }
 
 func (c *caller) register(cmd *cobra.Command) {
@@ -62,6 +64,9 @@ func (c *caller) complete() error {
 			if *to == "" {
 				*to = from
 			}
+		}
+		if len(f.Insurers) > 0 {
+			c.person = f.Insurers[0]
 		}
 	}
 	c.url = strings.TrimSuffix(c.url, "/")
@@ -177,14 +182,16 @@ func (a *app) vsdmGet() *cobra.Command {
 	var c caller
 	var ik, kvnr, version, format, known string
 	cmd := &cobra.Command{
-		Use:   "get --ik IK --kvnr KVNR",
+		Use:   "get [--ik IK --kvnr KVNR]",
 		Short: "Check a health card online, as practice software does",
 		Long: `Check a health card online, as practice software does: with an access token, a proof of possession (DPoP) and a proof
 of patient presence (PoPP). The tokens come from the development issuer of a demonstration, or from files (--token, --popp
-and --dpop-key; then --ik and --kvnr are what the PoPP token says). The number of the person stands in no address.
+and --dpop-key; then --ik and --kvnr are what the PoPP token says). Without --ik and --kvnr an insured person of the
+demonstration is taken; demo.json names one of each insurer. The number of the person stands in no address.
 
 Status, entity tag (ETag) and check number (Prüfziffer) go to standard error, the master data to standard output.`,
-		Example: `  querschott vsdm get --demo ./demo/demo.json --ik 100043205 --kvnr X123456789
+		Example: `  querschott vsdm get --demo ./demo/demo.json
+  querschott vsdm get --demo ./demo/demo.json --ik 100043205 --kvnr X123456789
   querschott vsdm get --demo ./demo/demo.json --ik 100043205 --kvnr X123456789 --format xml --profile-version 1.1
   querschott vsdm get --url https://vsdm.kassen.example --token at.jwt --popp popp.jwt --dpop-key key.pem`,
 		Args: limitArgs(cobra.NoArgs),
@@ -233,6 +240,9 @@ func (c *caller) tokens(ctx context.Context, ik, kvnr string) (*minted, *http.Cl
 	if c.token != "" || c.popp != "" || c.key != "" {
 		m, err := c.given()
 		return m, client, err
+	}
+	if ik == "" && kvnr == "" {
+		ik, kvnr = string(c.person.IK), c.person.KVNR
 	}
 	if ik == "" || kvnr == "" {
 		return nil, nil, usageError{errors.New("name the insurer with --ik and the insured person with --kvnr")}

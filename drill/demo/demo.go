@@ -94,6 +94,7 @@ type Mailbox struct {
 	Name    string        `json:"name"`
 	Address string        `json:"address"`
 	Insured int           `json:"insured"`
+	KVNR    string        `json:"kvnr"` // of one invented insured person, for card checks by hand
 }
 
 // Platform is a demonstration that is ready to run.
@@ -341,7 +342,10 @@ func (p *Platform) logins(ctx context.Context) error {
 	p.file.Console, p.file.SMTP, p.file.SMTPS = at.Console, at.StartTLS, at.TLS
 	p.file.HTTP, p.file.Issuer, p.file.Metrics = at.HTTP, p.issuer.Name(), at.Metrics
 	for _, in := range p.world.Insurers() {
-		p.file.Insurers = append(p.file.Insurers, Mailbox{IK: in.IK, Name: in.Name, Address: string(in.Address), Insured: in.Insured})
+		first, _ := in.Persons()
+		p.file.Insurers = append(p.file.Insurers, Mailbox{
+			IK: in.IK, Name: in.Name, Address: string(in.Address), Insured: in.Insured, KVNR: p.world.Person(first).Number.Reveal(),
+		})
 	}
 	return nil
 }
