@@ -16,7 +16,7 @@ import (
 func TestDocumentsOfTheSpecification(t *testing.T) {
 	const dir = "../../../shared/data/sigma/tests/schema"
 	want := map[string]string{
-		"rules/rule_1.yml":                 `:22: there are no events of product "windows" here`,
+		"rules/rule_1.yml":                 `:18: there are no events of product "windows" here`,
 		"rules/rule_ecs.yml":               `:7: the fields of taxonomy "ecs" are not known here`,
 		"correlation/event_count.yml":      `:6: no rule is called "5638f7c0-ac70-491d-8465-2a65075e0d86"`,
 		"correlation/event_count_ecs.yml":  `:3: the fields of taxonomy "ecs" are not known here`,
@@ -26,7 +26,7 @@ func TestDocumentsOfTheSpecification(t *testing.T) {
 		"correlation/value_percentile.yml": `:5: no rule is called "process_creation"`,
 		"correlation/temporal.yml":         `:5: no rule is called "recon_cmd_a"`,
 		"correlation/temporal_ordered.yml": `:5: no rule is called "recon_cmd_a"`,
-		"filter/filter_1.yml":              `:8: events have no field "User"`,
+		"filter/filter_1.yml":              `:11: events have no field "User"`,
 		"filter/filter_ecs.yml":            `:3: the fields of taxonomy "ecs" are not known here`,
 	}
 	files, err := filepath.Glob(dir + "/*/*.yml")

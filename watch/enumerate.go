@@ -1,0 +1,115 @@
+package watch
+
+import (
+	"time"
+
+	"github.com/querschott/querschott"
+)
+
+// enumeration is D5: the app as a way to other people's data. An account sees its own person and those it represents; an
+// account that keeps asking for others, or gets to more of them than a family has, breaks the rule. Whoever spreads his
+// attempts over many accounts is found by the network they come from.
+type enumeration struct {
+	accounts *table[accountTrail]
+	networks *table[networkTrail]
+}
+
+type accountTrail struct {
+	day     int
+	persons distinct
+	refused burst
+}
+
+type networkTrail struct {
+	window int64 // number of the ten minutes
+	names  distinct
+	failed int
+	asked  int
+}
+
+const (
+	familyMost  = 8   // different persons of one account in a day; parents with many children and a ward stay below
+	strangeMost = 3   // refused attempts on another person within strangeSpan
+	strangeSpan = 600 // seconds
+	namesMost   = 30  // different accounts or persons with failures, of one network in ten minutes
+	failedShare = 0.5 // of the network's requests in these ten minutes
+)
+
+func newEnumeration(keys int) *enumeration {
+	return &enumeration{accounts: newTable[accountTrail](keys), networks: newTable[networkTrail](keys / 4)}
+}
+
+func (*enumeration) Name() string { return "D5" }
+
+func (d *enumeration) Stats() Stats {
+	a, n := d.accounts.stats(), d.networks.stats()
+	return Stats{a.Keys + n.Keys, a.Evicted + n.Evicted}
+}
+
+func (d *enumeration) Tick(_ time.Time, to []Alarm) []Alarm { return to }
+
+func (d *enumeration) Observe(e *Event, to []Alarm) []Alarm {
+	switch e.Role {
+	case querschott.RoleInsured:
+		to = d.account(e, to)
+	case querschott.RoleUnknown, "":
+	default:
+		return to
+	}
+	return d.network(e, to)
+}
+
+func (d *enumeration) account(e *Event, to []Alarm) []Alarm {
+	t := d.accounts.get(e.Who)
+	if e.Result == Denied && (e.Cause == "foreign-person" || e.Cause == "foreign-insurer") {
+		if first, full := t.refused.add(e.Sec, strangeMost, strangeSpan); full {
+			to = append(to, e.alarm("D5", "foreign-person", Exact, High, Number{"attempts", strangeMost, "requests"},
+				Number{"window", strangeSpan, "s"}).since(first, strangeMost))
+		}
+	}
+	if e.Result != Reached || e.Subject == 0 {
+		return to
+	}
+	if t.day != e.Day {
+		t.persons.reset()
+		t.day = e.Day
+	}
+	if t.persons.add(e.Subject) && t.persons.count() == familyMost+1 {
+		to = append(to, e.alarm("D5", "many-persons", Exact, Critical, Number{"persons", familyMost + 1, "persons/day"},
+			Number{"limit", familyMost, "persons/day"}))
+	}
+	return to
+}
+
+func (d *enumeration) network(e *Event, to []Alarm) []Alarm {
+	if e.Address == "" {
+		return to
+	}
+	n := d.networks.get(network(e.Address))
+	if w := e.Sec / 600; n.window != w {
+		n.names.reset()
+		n.window, n.failed, n.asked = w, 0, 0
+	}
+	n.asked++
+	if e.Result != NotFound && e.Result != Denied {
+		return to
+	}
+	n.failed++
+	name := e.Subject
+	if name == 0 && (e.Actor != "" || e.Credential != "") {
+		name = hash(e.Who)
+	}
+	if name == 0 || !n.names.add(name) || n.names.count() < namesMost || float64(n.failed) < failedShare*float64(n.asked) {
+		return to
+	}
+	a := e.alarm("D5", "network", Statistical, Medium, Number{"different", float64(n.names.count()), "accounts or persons/10 min"},
+		Number{"failed", float64(n.failed), "requests/10 min"}, Number{"requests", float64(n.asked), "requests/10 min"}).since(n.window*600, n.failed)
+	a.Insurer = "" // a network belongs to nobody
+	return append(to, a.networkAs(e))
+}
+
+// networkAs names the network in place of an account, which is only one of many.
+func (a Alarm) networkAs(e *Event) Alarm {
+	a.Actor, a.Credential = "network:"+querschott.Actor(network(e.Address)), ""
+	return a
+}

@@ -1,0 +1,320 @@
+package watch
+
+import (
+	"math"
+	"time"
+
+	"github.com/querschott/querschott"
+)
+
+// rule is the arithmetic of a cumulative sum over daily values. The letters are those of the manual.
+type rule struct {
+	k, h      float64 // allowance per day, and the sum that is an alarm
+	oneFloor  float64 // one-day rule: u > max(oneFloor, mu + oneSD sd, oneTimes mu)
+	oneSD     float64
+	oneTimes  float64
+	relative  float64 // sd is at least this share of mu
+	least     float64 // a day below it adds nothing to the sum
+	ownDays   int     // own days from which on the own mean counts
+	strangers bool    // an actor without own days is compared with its peers
+	others    int     // present keys from which on they say how much today is more than usual; 0: never
+	share     float64 // deviations above its mean up to which a key's value counts for the others
+}
+
+const (
+	remembered = 60  // present days that the own mean looks back
+	ownWeight  = 50  // weight of the own mean against
+	peerWeight = 20  // the peers'
+	winsor     = 8   // z counts at most this
+	maxFrozen  = 10  // present days after which a suspicious actor is learned from again
+	fewPeers   = 8   // members below which a group asks its role
+	crowd      = 20  // members present from which on a group has a common factor
+	maxCommon  = 3.0 // the common factor is at most this
+)
+
+// profile is what is known of one key: its own past, and today.
+type profile struct {
+	group, role *peers
+
+	days   [remembered]float32 // values of the last present days, seasonality taken out
+	n      int                 // filled
+	next   int
+	c      float64 // the cumulative sum up to yesterday
+	frozen int     // present days that were not learned from, in a row
+
+	day    int // the day of what follows
+	value  float64
+	base   float64 // expected today before the common factor
+	sd     float64
+	told   bool // an alarm was raised today
+	first  int64
+	last   int64
+	events int
+	who    Alarm // whom an alarm would name
+}
+
+// peers is a group of keys that are compared: one role of one insurer, or one role everywhere.
+type peers struct {
+	members []*profile // present today
+	means   []float64  // own means of all members that were seen in the last days, rebuilt daily
+	median  float64
+	high    float64 // 90 % have a smaller mean
+	sd      float64 // median of the members' own
+	known   int     // members that have an own mean
+
+	value    float64 // today, each member capped
+	expected float64 // today
+	weekday  [7]float64
+}
+
+// profiler keeps profiles and judges daily values, while the day lasts.
+type profiler struct {
+	rule    rule
+	keys    *table[profile]
+	groups  map[string]*peers
+	present []*profile
+	day     int
+	wd      time.Weekday
+}
+
+func newProfiler(r rule, keys int) *profiler {
+	return &profiler{rule: r, keys: newTable[profile](keys), groups: map[string]*peers{}}
+}
+
+// maxGroups bounds the groups; a key of a further group is compared with its role only.
+const maxGroups = 65536
+
+func (p *profiler) peers(name string) *peers {
+	g := p.groups[name]
+	if g == nil {
+		g = &peers{}
+		for i := range g.weekday {
+			g.weekday[i] = 1
+		}
+		if len(p.groups) < maxGroups {
+			p.groups[name] = g
+		}
+	}
+	return g
+}
+
+// open returns the profile of a key that is present today. Group and role are asked for once a day.
+func (p *profiler) open(key string, e *Event, group func() (group, role string)) *profile {
+	f := p.keys.get(key)
+	if f.group != nil && f.day == e.Day {
+		f.last = e.Sec
+		return f
+	}
+	p.day, p.wd = e.Day, e.Weekday
+	g, r := group()
+	f.group, f.role = p.peers("g\x00"+g), p.peers("r\x00"+r)
+	f.day, f.value, f.told, f.first, f.last, f.events = e.Day, 0, false, e.Sec, e.Sec, 0
+	f.base, f.sd = p.expect(f)
+	f.who = Alarm{Actor: querschott.Actor(e.Who), Credential: e.Credential, Insurer: e.home(), Service: e.Service}
+	p.present = append(p.present, f)
+	for _, g := range [...]*peers{f.group, f.role} {
+		g.members = append(g.members, f)
+		g.expected += f.base
+	}
+	return f
+}
+
+// circle is whom a key is compared with.
+func (f *profile) circle() *peers {
+	if f.group.known >= fewPeers {
+		return f.group
+	}
+	return f.role
+}
+
+// expect returns mean and deviation of a key for today, before the common factor; (0, 0) when nothing is known.
+func (p *profiler) expect(f *profile) (mu, sd float64) {
+	c := f.circle()
+	factor := f.role.weekday[p.wd]
+	if f.n < p.rule.ownDays {
+		if !p.rule.strangers || c.known < fewPeers {
+			return 0, 0
+		}
+		mu = c.high * factor
+		return mu, max(c.sd*factor, math.Sqrt(mu+1), p.rule.relative*mu)
+	}
+	m, s := f.own()
+	if c.known >= fewPeers {
+		m = (ownWeight*m + peerWeight*c.median) / (ownWeight + peerWeight)
+	}
+	mu = m * factor
+	return mu, max(s*factor, math.Sqrt(mu+1), p.rule.relative*mu)
+}
+
+// own returns mean and standard deviation of the remembered days.
+func (f *profile) own() (mean, sd float64) {
+	if f.n == 0 {
+		return 0, 0
+	}
+	sum, sq := 0.0, 0.0
+	for _, v := range f.days[:f.n] {
+		sum += float64(v)
+		sq += float64(v) * float64(v)
+	}
+	mean = sum / float64(f.n)
+	return mean, math.Sqrt(max(sq/float64(f.n)-mean*mean, 0.3))
+}
+
+// capped is what one member may add to its group, so that nobody hides behind a crowd that is mostly himself.
+func (p *profiler) capped(f *profile) float64 { return min(f.value, f.base+p.rule.share*f.sd) }
+
+// common is how much more than usual the peers do today: a wave of flu, a peak of calls, a form that lost its reference.
+// The key itself is left out. Below 1 it is 1: a quiet day makes nobody suspicious.
+func (p *profiler) common(f *profile) float64 {
+	if p.rule.others == 0 {
+		return 1
+	}
+	g := f.group
+	if len(g.members) < crowd {
+		g = f.role
+	}
+	if len(g.members) < p.rule.others {
+		return 1
+	}
+	const ballast = 10
+	return min(max((g.value-p.capped(f)+ballast)/(g.expected-f.base+ballast), 1), maxCommon)
+}
+
+// verdict is the arithmetic of a day so far.
+type verdict struct {
+	cause                    string // "" for no alarm
+	u, mu, sd, z, c, g, peer float64
+	limit                    float64
+	n, known                 int
+}
+
+// add raises today's value and judges it.
+func (p *profiler) add(f *profile, by float64) verdict {
+	before := p.capped(f)
+	f.value += by
+	f.events++
+	if d := p.capped(f) - before; d != 0 {
+		f.group.value += d
+		f.role.value += d
+	}
+	if f.told {
+		return verdict{}
+	}
+	v := p.judge(f)
+	f.told = v.cause != ""
+	return v
+}
+
+func (p *profiler) judge(f *profile) verdict {
+	if f.sd == 0 {
+		return verdict{}
+	}
+	r, g := &p.rule, p.common(f)
+	v := verdict{u: f.value, mu: f.base * g, sd: f.sd * g, g: g, n: f.n, peer: f.circle().median, known: f.circle().known}
+	v.z = min((v.u-v.mu)/v.sd, winsor)
+	v.c = max(0, f.c+v.z-r.k)
+	v.limit = max(r.oneFloor, v.mu+r.oneSD*v.sd, r.oneTimes*v.mu)
+	switch {
+	case v.u > v.limit:
+		v.cause = "day"
+	case v.c > r.h && v.u >= r.least:
+		v.cause = "sum"
+	}
+	return v
+}
+
+// numbers is the verdict as an alarm's arithmetic.
+func (v *verdict) numbers(r *rule, unit string) []Number {
+	return []Number{
+		{"today", v.u, unit},
+		{"expected", v.mu, unit},
+		{"deviation", v.sd, unit},
+		{"z", v.z, "deviations"},
+		{"sum", v.c, "deviations"},
+		{"sum_limit", r.h, "deviations"},
+		{"day_limit", v.limit, unit},
+		{"peer_median", v.peer, unit + "/day"},
+		{"peers", float64(v.known), "actors"},
+		{"own_days", float64(v.n), "days"},
+		{"common_factor", v.g, "times"},
+	}
+}
+
+// close ends the day: sums go on, baselines learn, groups are drawn anew. end is called for each key that was present,
+// before its baseline learns.
+func (p *profiler) close(end func(*profile)) {
+	for _, f := range p.present {
+		v := p.judge(f)
+		end(f)
+		switch {
+		case f.told:
+			f.c = 0
+		case f.sd > 0:
+			f.c = v.c
+		}
+		p.learn(f, &v)
+	}
+	p.season()
+	p.regroup()
+	p.present = p.present[:0]
+}
+
+// learn takes the day into the own baseline, unless the key is suspicious. What stands out is cut, so that one odd day
+// does not hide the next.
+func (p *profiler) learn(f *profile, v *verdict) {
+	if (f.told || f.c > p.rule.h/2) && f.frozen < maxFrozen {
+		f.frozen++
+		return
+	}
+	if f.c <= p.rule.h/2 && !f.told {
+		f.frozen = 0
+	}
+	u := f.value
+	if f.sd > 0 {
+		u = min(u, v.mu+3*v.sd)
+		u /= v.g
+	}
+	u /= f.role.weekday[p.wd]
+	f.days[f.next] = float32(u)
+	f.next = (f.next + 1) % remembered
+	f.n = min(f.n+1, remembered)
+}
+
+// season learns how the role's weekdays differ.
+func (p *profiler) season() {
+	const rate, ballast = 0.15, 20
+	seen := map[*peers]bool{}
+	for _, f := range p.present {
+		g := f.role
+		if seen[g] || len(g.members) < p.rule.others || g.expected == 0 {
+			continue
+		}
+		seen[g] = true
+		ratio := (g.value + ballast) / (g.expected + ballast) * g.weekday[p.wd]
+		g.weekday[p.wd] += rate * (min(max(ratio, 0.5), 2) - g.weekday[p.wd])
+	}
+}
+
+// regroup draws the peers' figures anew from everybody who is known.
+func (p *profiler) regroup() {
+	for _, g := range p.groups {
+		clear(g.members)
+		g.members, g.means, g.value, g.expected = g.members[:0], g.means[:0], 0, 0
+	}
+	sds := map[*peers][]float64{}
+	for s := p.keys.first; s != nil; s = s.next {
+		f := &s.value
+		if f.group == nil || f.n == 0 || p.day-f.day > remembered {
+			continue
+		}
+		m, sd := f.own()
+		for _, g := range [...]*peers{f.group, f.role} {
+			g.means = append(g.means, m)
+			sds[g] = append(sds[g], sd)
+		}
+	}
+	for _, g := range p.groups {
+		g.known = len(g.means)
+		g.median, g.high, g.sd = quantile(g.means, 0.5), quantile(g.means, 0.9), quantile(sds[g], 0.5)
+	}
+}

@@ -1,0 +1,227 @@
+package watch
+
+import (
+	"time"
+
+	"github.com/querschott/querschott"
+)
+
+// slow is D10, slow and low, and the half of D1 that needs a baseline: persons whom an actor reached without a reason. Each
+// day's number is compared with the actor's own past, shrunk to its peers; what is above adds up over days. It is judged
+// with every event, not at the end of the day.
+type slow struct {
+	profiler *profiler
+	today    *table[slowTrail]
+	calendar calendar
+	day      int
+	limits   map[*peers]float64 // of persons in 28 days, by role
+}
+
+// slowTrail is what one actor reached without a reason.
+type slowTrail struct {
+	day   int
+	seen  distinct    // today
+	week  int         // number of the newest week
+	weeks [4]distinct // by week modulo 4
+	told  int         // week of the last alarm
+}
+
+// slowRule: k and h let an ordinary actor cross once in some thousand days. The one-day rule stands above what a day of
+// postponed paperwork brings.
+var slowRule = rule{
+	k: 1.5, h: 12, oneFloor: 40, oneSD: 12, oneTimes: 12, relative: 0.2, least: 8, ownDays: 5, strangers: true, others: 8, share: 1.5,
+}
+
+const (
+	monthDaily = 25  // persons of one day that count: one odd day is no habit
+	monthLeast = 120 // persons in 28 days below which nobody stands out
+	monthTimes = 3.0 // times what 90 % of the role stay below
+)
+
+func newSlow(keys int) *slow {
+	return &slow{profiler: newProfiler(slowRule, keys), today: newTable[slowTrail](keys), limits: map[*peers]float64{}}
+}
+
+func (*slow) Name() string { return "D10" }
+
+func (d *slow) Stats() Stats { return d.profiler.keys.stats() }
+
+// peerGroup names whom an actor is compared with.
+func peerGroup(e *Event) func() (group, role string) {
+	return func() (string, string) {
+		role := string(e.Role) + "\x00" + e.Profession
+		return role + "\x00" + string(e.Tenant), role
+	}
+}
+
+func (d *slow) Observe(e *Event, to []Alarm) []Alarm {
+	if e.Result != Reached || e.Subject == 0 || !reasons(e.Role) {
+		return to
+	}
+	d.day = e.Day
+	f := d.profiler.open(e.Who, e, peerGroup(e))
+	if e.Explained {
+		return to
+	}
+	t := d.today.get(e.Who)
+	if t.day != e.Day {
+		t.seen.reset()
+		t.day = e.Day
+	}
+	if !t.seen.add(e.Subject) {
+		return to
+	}
+	t.roll(e.Day)
+	if t.seen.count() <= monthDaily {
+		t.weeks[t.week%4].add(e.Subject)
+	}
+	v := d.profiler.add(f, 1)
+	if v.cause == "" {
+		return to
+	}
+	cause, severity := "unexplained-sum", Medium
+	if v.cause == "day" {
+		cause, severity = "unexplained-day", High
+	}
+	return append(to, e.alarm("D10", cause, Statistical, severity, v.numbers(&slowRule, "persons")...).since(f.first, f.events))
+}
+
+// roll forgets weeks that are over.
+func (t *slowTrail) roll(day int) {
+	w := (day + 3) / 7
+	if t.week == 0 {
+		t.week = w
+	}
+	for ; t.week < w; t.week++ {
+		t.weeks[(t.week+1)%4].reset()
+	}
+}
+
+// bound is at least the number of different persons in the last four weeks.
+func (t *slowTrail) bound() (n int) {
+	for i := range t.weeks {
+		n += t.weeks[i].count()
+	}
+	return n
+}
+
+func (t *slowTrail) month() int {
+	var all distinct
+	for i := range t.weeks {
+		all.merge(&t.weeks[i])
+	}
+	return all.count()
+}
+
+func (d *slow) Tick(now time.Time, to []Alarm) []Alarm {
+	e := Event{At: now}
+	d.calendar.set(&e)
+	if e.Day <= d.day || len(d.profiler.present) == 0 {
+		return to
+	}
+	bounds := map[*peers][]float64{}
+	d.profiler.close(func(f *profile) {
+		t := d.today.peek(string(f.who.Actor))
+		if t == nil {
+			return
+		}
+		b := t.bound()
+		bounds[f.role] = append(bounds[f.role], float64(b))
+		if limit := d.limits[f.role]; limit > 0 && float64(b) > limit && t.week-t.told >= 4 {
+			to = d.overMonth(f, t, limit, to)
+		}
+	})
+	for role, list := range bounds {
+		if len(list) >= crowd {
+			d.limits[role] = max(monthLeast, monthTimes*quantile(list, 0.9))
+		}
+	}
+	d.day = e.Day
+	return to
+}
+
+// overMonth compares four weeks with what the role does. It finds those who were never different from themselves.
+func (d *slow) overMonth(f *profile, t *slowTrail, limit float64, to []Alarm) []Alarm {
+	n := float64(t.month())
+	if n <= limit || f.told {
+		return to
+	}
+	t.told = t.week
+	a := f.who
+	a.Detector, a.Cause, a.Kind, a.Severity, a.Time = "D10", "unexplained-month", Statistical, Medium, time.Unix(f.last, 0).UTC()
+	a.Arithmetic = []Number{{"persons", n, "persons/28 days"}, {"limit", limit, "persons/28 days"}}
+	a.Events = Span{time.Unix(f.first, 0).UTC(), a.Time, f.events}
+	return append(to, a)
+}
+
+// mules is D15: many actors who each stay below what is noticed. The unexplained persons of a group, one role of one insurer,
+// are compared with the group's past and with the same role elsewhere. One actor adds at most what D10 would not notice.
+type mules struct {
+	profiler *profiler
+	today    *table[muleTrail]
+	calendar calendar
+	day      int
+}
+
+type muleTrail struct {
+	day  int
+	seen distinct
+}
+
+// muleRule compares sums of groups, which differ less from day to day than persons do.
+var muleRule = rule{
+	k: 1.5, h: 12, oneFloor: 100, oneSD: 12, oneTimes: 4, relative: 0.15, least: 60, ownDays: 10, others: 3, share: 4,
+}
+
+const (
+	muleMost = 30      // persons that one actor adds to the sum of its group
+	muleKeys = 200_000 // actors of one day
+)
+
+func newMules() *mules {
+	return &mules{profiler: newProfiler(muleRule, maxGroups), today: newTable[muleTrail](muleKeys)}
+}
+
+func (*mules) Name() string { return "D15" }
+
+func (d *mules) Stats() Stats {
+	s, g := d.today.stats(), d.profiler.keys.stats()
+	return Stats{s.Keys + g.Keys, s.Evicted + g.Evicted}
+}
+
+func (d *mules) Observe(e *Event, to []Alarm) []Alarm {
+	if e.Result != Reached || e.Subject == 0 || !reasons(e.Role) || e.Tenant == "" {
+		return to
+	}
+	d.day = e.Day
+	group := "group:" + string(e.Tenant) + "/" + string(e.Role)
+	f := d.profiler.open(group, e, func() (string, string) { return string(e.Role), string(e.Role) })
+	if e.Explained {
+		return to
+	}
+	t := d.today.get(e.Who)
+	if t.day != e.Day {
+		t.seen.reset()
+		t.day = e.Day
+	}
+	if t.seen.count() >= muleMost || !t.seen.add(e.Subject) {
+		return to
+	}
+	v := d.profiler.add(f, 1)
+	if v.cause == "" {
+		return to
+	}
+	a := e.alarm("D15", "group-"+v.cause, Statistical, High, v.numbers(&muleRule, "persons")...).since(f.first, f.events)
+	a.Actor, a.Credential = querschott.Actor(group), ""
+	return append(to, a)
+}
+
+func (d *mules) Tick(now time.Time, to []Alarm) []Alarm {
+	e := Event{At: now}
+	d.calendar.set(&e)
+	if e.Day > d.day {
+		d.profiler.close(func(*profile) {})
+		d.day = e.Day
+	}
+	return to
+}

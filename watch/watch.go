@@ -1,0 +1,322 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/access"
+)
+
+// Detector looks at events in the order in which they count. A detector is used by one goroutine at a time.
+type Detector interface {
+	// Name is the number in the catalogue, or the name of a rule.
+	Name() string
+	// Observe looks at an event and appends what it has to say. The event is valid until it returns.
+	Observe(e *Event, to []Alarm) []Alarm
+	// Tick is called when a local day has ended and with the clock of a live stream; now is event time.
+	Tick(now time.Time, to []Alarm) []Alarm
+	// Stats says how much the detector holds and what it had to forget.
+	Stats() Stats
+}
+
+// Stats is how much a detector holds.
+type Stats struct {
+	Keys    int    `json:"keys"`
+	Evicted uint64 `json:"evicted"` // keys forgotten to stay within its bound
+}
+
+// Config makes a [Watch].
+type Config struct {
+	Policy   *Policy      // nil: the zero policy
+	Canaries []string     // pseudonyms of canary persons, as they stand in events
+	Also     []Detector   // run behind the built-in ones
+	Emit     func(*Alarm) // told each alarm once, when it is raised; nil: nobody. It must not block and not call the Watch.
+	Keys     int          // how many actors each detector holds at most; default 4,000,000
+}
+
+// Watch is a set of detectors over one stream of events. All methods may be called at the same time.
+type Watch struct {
+	cfg    Config
+	policy *Policy
+	live   map[string]bool
+	jobs   map[string]*Job
+
+	mu        sync.Mutex // guards everything below; held for one event at a time
+	detectors []Detector
+	order     *order
+	calendar  calendar
+	from, now time.Time // the first and the newest event time that counts
+	day       int       // local day of now
+	held      *querschott.Access
+	scratch   []Alarm
+	folds     *table[*Alarm]
+	alarms    []*Alarm
+	dropped   uint64 // alarms that found no room in alarms
+	budget    map[week]int
+	counts    Counts
+	explained map[querschott.Compartment]*Share
+}
+
+// week is one insurer's week of alarms.
+type week struct {
+	insurer querschott.IK
+	week    int
+}
+
+const (
+	standardKeys = 4_000_000
+	maxAlarms    = 100_000          // that a Watch remembers
+	maxFolds     = 1_000_000        // keys of folding
+	ahead        = 10 * time.Minute // how far time moves on without being confirmed
+	tardy        = 2 * time.Minute  // how far an event may lie behind before it is late
+)
+
+// New makes a Watch.
+func New(cfg Config) (*Watch, error) {
+	if cfg.Policy == nil {
+		cfg.Policy = &Policy{}
+	}
+	if err := cfg.Policy.check(); err != nil {
+		return nil, err
+	}
+	if cfg.Keys <= 0 {
+		cfg.Keys = standardKeys
+	}
+	w := &Watch{
+		cfg: cfg, policy: cfg.Policy, live: map[string]bool{}, jobs: map[string]*Job{}, order: newOrder(),
+		folds: newTable[*Alarm](maxFolds), budget: map[week]int{}, explained: map[querschott.Compartment]*Share{},
+	}
+	for _, d := range cfg.Policy.Live {
+		w.live[d] = true
+	}
+	for i := range cfg.Policy.Jobs {
+		w.jobs[cfg.Policy.Jobs[i].ID] = &cfg.Policy.Jobs[i]
+	}
+	for _, d := range builtin(&w.cfg, w.jobs, w.order) {
+		if !slices.Contains(cfg.Policy.Off, d.Name()) {
+			w.detectors = append(w.detectors, d)
+		}
+	}
+	w.detectors = append(w.detectors, cfg.Also...)
+	return w, nil
+}
+
+// builtin makes the detectors of the house.
+func builtin(cfg *Config, jobs map[string]*Job, o *order) []Detector {
+	return []Detector{
+		newBulk(cfg.Policy, cfg.Keys), newJobs(jobs), newCanary(cfg.Canaries, cfg.Keys), newProbing(cfg.Keys), newEnumeration(cfg.Keys),
+		newStolenLogin(cfg.Keys), newPractice(cfg.Keys), newSlow(cfg.Keys), newToken(cfg.Keys), newMules(), newSilence(o),
+		newShared(cfg.Keys), newCases(cfg.Keys),
+	}
+}
+
+// Observe takes in one event. It keeps nothing of it but its texts.
+func (w *Watch) Observe(e *querschott.Access) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.counts.Events++
+	if !w.order.take(e) {
+		w.counts.Duplicates++
+		return
+	}
+	if h := w.held; h != nil {
+		w.held = nil
+		if !e.Time.Before(h.Time.Add(-ahead)) {
+			w.now = later(w.now, h.Time) // confirmed
+		} else {
+			w.counts.Future++
+		}
+		w.judge(h)
+	}
+	if !w.now.IsZero() && e.Time.Sub(w.now) > ahead {
+		c := *e
+		w.held = &c
+		return
+	}
+	w.judge(e)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// judge lets the detectors see an event whose time is settled.
+func (w *Watch) judge(a *querschott.Access) {
+	e := Event{Access: a, At: a.Time, Result: result(a)}
+	switch behind := w.now.Sub(a.Time); {
+	case w.now.IsZero() || behind <= 0 && -behind <= ahead:
+		w.now = a.Time
+	case behind <= 0: // claims to be from the future, and nobody confirmed it
+		e.At, e.Late = w.now, true
+	default:
+		e.At, e.Late = w.now, behind > tardy
+	}
+	if e.Late {
+		w.counts.Late++
+	}
+	if w.from.IsZero() {
+		w.from = e.At
+	}
+	w.calendar.set(&e)
+	if e.Day != w.day {
+		if w.day != 0 {
+			w.tick(e.At)
+		}
+		w.day = e.Day
+	}
+	if e.Result == ByDoor {
+		w.counts.Doors++
+		return
+	}
+	w.know(&e)
+	for _, d := range w.detectors {
+		w.scratch = d.Observe(&e, w.scratch[:0])
+		w.raise(w.scratch)
+	}
+}
+
+// know fills in what the event says beyond its time.
+func (w *Watch) know(e *Event) {
+	e.Who = who(e.Access)
+	if e.Person != "" {
+		e.Subject = hash(string(e.Insurer), e.Person)
+	}
+	if e.ReasonRef != "" {
+		e.Explained = true
+		_, e.Job = w.jobs[e.ReasonRef]
+	}
+	if e.Result != Reached || e.Subject == 0 {
+		return
+	}
+	c := querschott.Compartment{Insurer: e.Insurer, Service: e.Service}
+	s := w.explained[c]
+	if s == nil {
+		s = &Share{Compartment: c.String()}
+		w.explained[c] = s
+	}
+	s.Reached++
+	switch {
+	case e.Explained:
+		s.Explained++
+	case !reasons(e.Role):
+		s.Implied++
+	}
+}
+
+// raise folds alarms, counts them against the budget and tells them.
+func (w *Watch) raise(list []Alarm) {
+	for i := range list {
+		a := &list[i]
+		c := calendar{}
+		e := Event{At: a.Time}
+		c.set(&e)
+		key := string(a.Actor) + "\x00" + a.Detector + "\x00" + a.Cause + "\x00" + string(a.Insurer) + "\x00" + strconv.Itoa(e.Day)
+		f := w.folds.get(key)
+		if *f != nil {
+			(*f).Folded++
+			(*f).Events.Count = max((*f).Events.Count, a.Events.Count)
+			(*f).Events.Last = later((*f).Events.Last, a.Events.Last)
+			continue
+		}
+		kept := *a
+		*f = &kept
+		w.finish(&kept, e.Day)
+	}
+}
+
+// finish adds what the set knows of an alarm that is no repetition.
+func (w *Watch) finish(a *Alarm, day int) {
+	a.Mode = Shadow
+	if w.live[a.Detector] {
+		a.Mode = Live
+	}
+	l := labels[a.Detector]
+	if a.ATTACK == nil {
+		a.ATTACK, a.CAPEC = l.attack, l.capec
+	}
+	if a.Kind == Statistical {
+		k := week{a.Insurer, (day + 3) / 7}
+		w.budget[k]++
+		a.OverBudget = w.budget[k] > max(w.policy.Budget, 1)
+	}
+	if len(w.alarms) < maxAlarms {
+		w.alarms = append(w.alarms, a)
+	} else {
+		w.dropped++
+	}
+	if w.cfg.Emit != nil {
+		told := *a // the fold goes on counting
+		w.cfg.Emit(&told)
+	}
+}
+
+func (w *Watch) tick(now time.Time) {
+	for _, d := range w.detectors {
+		w.scratch = d.Tick(now, w.scratch[:0])
+		w.raise(w.scratch)
+	}
+}
+
+// Tick tells the time of a live stream, so that silence is noticed and days end on quiet gates too.
+func (w *Watch) Tick(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !now.After(w.now) {
+		return
+	}
+	w.now = now
+	if h := w.held; h != nil {
+		w.held = nil
+		w.judge(h)
+	}
+	e := Event{At: now}
+	w.calendar.set(&e)
+	w.day = e.Day
+	w.tick(now)
+}
+
+// Flush judges what waits for its confirmation and ends the day. It is for the end of a recording.
+func (w *Watch) Flush() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if h := w.held; h != nil {
+		w.held = nil
+		w.counts.Future++
+		w.judge(h)
+	}
+	w.tick(w.now.Add(24 * time.Hour))
+}
+
+// every is how often a live stream's clock is told.
+const every = time.Second
+
+// Run takes in what a subscription brings until it is closed or ctx ends; then it closes the subscription. Events that the
+// subscription had to drop show as a gap in the gate's numbers.
+func (w *Watch) Run(ctx context.Context, s *access.Subscription) error {
+	stop := context.AfterFunc(ctx, s.Close)
+	defer stop()
+	clock := time.NewTicker(every)
+	defer clock.Stop()
+	for {
+		select {
+		case e, ok := <-s.Events():
+			if !ok {
+				if err := ctx.Err(); err != nil && !errors.Is(err, context.Canceled) {
+					return err
+				}
+				return nil
+			}
+			w.Observe(&e)
+		case now := <-clock.C:
+			w.Tick(now)
+		}
+	}
+}
