@@ -165,6 +165,7 @@ func modern(t *tls.Config) (*tls.Config, error) {
 		return nil, fmt.Errorf("couldn't set up the HTTP entrance: %s is not spoken, TLS 1.2 and 1.3 are", tls.VersionName(t.MinVersion))
 	}
 	t.NextProtos = []string{"h2", "http/1.1"}
+	t.DynamicRecordSizingDisabled = true // an answer is a few KiB: small records would be as many writes to the network
 	return t, nil
 }
 
