@@ -59,8 +59,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.stats.inFlight.Add(-1)
 	defer v.rescue(r.Context())
 	w.Header().Set("X-Request-Id", v.id)
-	if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
+	if r.ProtoMajor == 1 && (len(r.TransferEncoding) > 0 || r.ProtoMinor == 0) {
 		// RFC 9112 6.1: whoever disagrees with us about the length of this body must not get a second request out of it.
+		// net/http reads no chunks in HTTP/1.0, and takes what follows for a request.
 		w.Header().Set("Connection", "close")
 	}
 	if f := v.pass(r.Context()); f != nil {
