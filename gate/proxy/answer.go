@@ -45,10 +45,12 @@ func (c *call) answer(ctx context.Context) (*service.Answer, error) {
 		stale(a.Header)
 	}
 	if !s.event {
-		head, err := io.ReadAll(io.LimitReader(s.src, c.p.cfg.Limits.Buffer+1))
-		if err != nil {
+		var b bytes.Buffer
+		b.Grow(int(min(max(resp.ContentLength, 0), pieceSize)) + bytes.MinRead) // no more for what a service only promises
+		if _, err := b.ReadFrom(io.LimitReader(s.src, c.p.cfg.Limits.Buffer+1)); err != nil {
 			return nil, err
 		}
+		head := b.Bytes()
 		if int64(len(head)) <= c.p.cfg.Limits.Buffer {
 			whole, err := s.whole(a, head)
 			if whole || err != nil {

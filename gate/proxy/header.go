@@ -130,13 +130,15 @@ func node(a netip.Addr) string {
 	return `"[` + a.WithZone("").String() + `]"`
 }
 
+var escaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
 func quoted(s string) string {
 	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '.'
 	}) {
 		return s
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+	return `"` + escaper.Replace(s) + `"`
 }
 
 // dropCookies removes cookies by name, '*' at the end of a name standing for any rest.
