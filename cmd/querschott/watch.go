@@ -16,6 +16,7 @@ import (
 
 	"github.com/querschott/querschott/access"
 	"github.com/querschott/querschott/watch"
+	"github.com/querschott/querschott/watch/sigma"
 )
 
 func (a *app) watchCommand() *cobra.Command {
@@ -34,6 +35,7 @@ type replayReport struct {
 
 func (a *app) watchReplay() *cobra.Command {
 	var report, canaries, policy string
+	var rules sigma.Config
 	cmd := &cobra.Command{
 		Use: "replay FILE...", Short: "Run the detectors over recorded access events, in event time",
 		Long: `Run the detectors over files of access events (NDJSON as the node writes it, plain or gzip, - for standard input) in event
@@ -46,6 +48,13 @@ The policy is JSON: caps, registered jobs, detectors that are off. The canaries 
 			cfg, err := watchConfig(policy, canaries)
 			if err != nil {
 				return err
+			}
+			if rules.Own || len(rules.Dirs) > 0 {
+				engine, err := sigma.New(rules)
+				if err != nil {
+					return err
+				}
+				cfg.Also = append(cfg.Also, engine)
 			}
 			r, err := replayFiles(cmd, cfg, args)
 			if err != nil {
@@ -62,6 +71,8 @@ The policy is JSON: caps, registered jobs, detectors that are off. The canaries 
 	cmd.Flags().StringVar(&report, "report", "", "write the report as JSON into this file, - for standard output in place of the table")
 	cmd.Flags().StringVar(&canaries, "canaries", "", "file with the pseudonyms of canary persons")
 	cmd.Flags().StringVar(&policy, "policy", "", "file with the policy (JSON)")
+	cmd.Flags().StringArrayVar(&rules.Dirs, "rules", nil, "directory with rules in Sigma 2.1 (*.yml), may be repeated")
+	cmd.Flags().BoolVar(&rules.Own, "own-rules", false, "also run the rules in Sigma that come with the program")
 	return cmd
 }
 

@@ -29,8 +29,9 @@ func (n *Node) decode(to reflect.Value) error {
 		return n.decodeSlice(to)
 	case reflect.Map:
 		return n.decodeMap(to)
+	default:
+		return n.decodeScalar(to)
 	}
-	return n.decodeScalar(to)
 }
 
 func (n *Node) want(kind Kind) error {

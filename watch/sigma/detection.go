@@ -163,8 +163,9 @@ func (d *detections) selection(n *yaml.Node) (test, error) {
 			return nil, yaml.Faultf(n.Line, "the list is empty")
 		}
 		return either(list), nil
+	default:
+		return nil, yaml.Faultf(n.Line, "a selection is a mapping or a list")
 	}
-	return nil, yaml.Faultf(n.Line, "a selection is a mapping or a list")
 }
 
 // alternative is one entry of a list: a mapping, or a keyword.

@@ -152,8 +152,9 @@ func (c *correlation) put(g *group, slot int, at int64, value int64, number uint
 		return c.putShare(g, at, value)
 	case temporal:
 		return c.putTogether(g, slot, at)
+	default:
+		return c.putOrdered(g, slot, at, int64(number))
 	}
-	return c.putOrdered(g, slot, at, int64(number))
 }
 
 // expire takes out what is older than the timespan. A window has both its ends.
