@@ -73,6 +73,21 @@ func (c *ConsoleConfig) validateOIDC(w *wrongs) {
 	}
 }
 
+// ConsoleAddress is where browsers find the operators' page, "" if there is none.
+func (c *Config) ConsoleAddress() string {
+	if c.Console.Listen == "" {
+		return ""
+	}
+	scheme, host := "http://", c.Console.Listen
+	if c.Console.Certificate != "" {
+		scheme = "https://"
+	}
+	if len(c.Console.Hosts) > 0 {
+		host = c.Console.Hosts[0]
+	}
+	return scheme + host
+}
+
 // provider makes the identity provider of the operators' page, nil if there is none. It asks it nothing.
 func (c *Config) provider(sessions *ident.Sessions, now func() time.Time) (*console.Provider, error) {
 	o := &c.Console.OIDC
@@ -87,13 +102,6 @@ func (c *Config) provider(sessions *ident.Sessions, now func() time.Time) (*cons
 		}
 		secret = string(bytes.TrimRight(data, "\r\n"))
 	}
-	scheme, host := "http://", c.Console.Listen
-	if c.Console.Certificate != "" {
-		scheme = "https://"
-	}
-	if len(c.Console.Hosts) > 0 {
-		host = c.Console.Hosts[0]
-	}
 	roleClaim, values := o.RoleClaim, o.RoleValues
 	if roleClaim == "" {
 		roleClaim, values = o.Claim, nil
@@ -106,7 +114,7 @@ func (c *Config) provider(sessions *ident.Sessions, now func() time.Time) (*cons
 		roles[v] = querschott.RoleOperator
 	}
 	p, err := oidc.New(oidc.Config{
-		Name: providerName, Issuer: o.Issuer, ClientID: o.Client, ClientSecret: secret, RedirectURL: scheme + host + console.ReturnPath,
+		Name: providerName, Issuer: o.Issuer, ClientID: o.Client, ClientSecret: secret, RedirectURL: c.ConsoleAddress() + console.ReturnPath,
 		Scopes: o.Scopes, ACR: o.ACR, ActorClaim: o.Claim, RoleClaim: roleClaim, Roles: roles, Now: now, Sessions: sessions,
 	})
 	if err != nil {

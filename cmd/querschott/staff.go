@@ -74,9 +74,13 @@ func (a *app) staffInvitation(use, short string, invite func(*local.Accounts, st
 				return err
 			}
 			told := tellStaff(cmd, cfg)
+			where := "'querschott staff enrol'"
+			if at := cfg.ConsoleAddress(); at != "" {
+				where = at + "/invitation or " + where
+			}
 			return errors.Join(told, a.show(cmd, map[string]any{"name": args[0], "invitation": token, "expires": expires}, func(w io.Writer) {
-				fmt.Fprintf(w, "%s\ninvitation: %s\n(it is shown only here and works once, until %s; 'querschott staff enrol' completes the account)\n",
-					args[0], token, expires.Local().Format(time.DateTime))
+				fmt.Fprintf(w, "%s\ninvitation: %s\n(it is shown only here and works once, until %s; %s completes the account)\n",
+					args[0], token, expires.Local().Format(time.DateTime), where)
 			}))
 		},
 	}

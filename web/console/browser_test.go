@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,7 +82,7 @@ func watchConsole(t *testing.T, ctx context.Context) {
 			if err != nil {
 				return
 			}
-			refused := strings.Contains(m.String(), "responded with a status of 4") // a page that says what was wrong
+			refused := strings.Contains(m.String(), "responded with a status of 4") || strings.Contains(m.String(), "status of 502") // a page that says what was wrong
 			if m.IsException() || strings.Contains(m.String(), "Content Security Policy") || strings.Contains(m.String(), "error") && !refused {
 				t.Errorf("the browser complains: %s", m)
 			}
@@ -184,7 +185,7 @@ func TestScreenshots(t *testing.T) {
 	h.loginInBrowser(t, ctx, "anna")
 	pages := map[string]string{
 		"matrix": "/", "mark": "/?mark=1", "door": doorPath(h.c(0, querschott.Letter)) + "?to=open", "proposals": "/proposals",
-		"bulk": "/doors?to=closed&s=eau", "login": "/login/x",
+		"bulk": "/doors?to=closed&s=eau", "link": "/login/x", "login": "/login", "invitation": "/invitation",
 	}
 	for _, scheme := range []string{"light", "dark"} {
 		setScheme(t, ctx, scheme)
@@ -192,7 +193,7 @@ func TestScreenshots(t *testing.T) {
 			do(t, ctx, chromedp.EmulateViewport(width, map[int64]int64{1280: 900, 390: 844}[width]))
 			for name, path := range pages {
 				do(t, ctx, chromedp.Navigate(h.server.URL+path))
-				if name != "bulk" && name != "login" {
+				if !slices.Contains([]string{"bulk", "link", "login", "invitation"}, name) {
 					until(t, ctx, `!document.getElementById("live").hidden`)
 				}
 				shoot(t, ctx, fmt.Sprintf("%s-%d-%s", name, width, scheme))
@@ -214,29 +215,35 @@ func setScheme(t *testing.T, ctx context.Context, scheme string) {
 // axe returns axe-core's source.
 func axe(t *testing.T) string {
 	t.Helper()
+	return fileOf(t, fetched(t, "axe-core", axeVersion, axeIntegrity), "package/axe.min.js")
+}
+
+// fetched returns a package of npm.
+func fetched(t *testing.T, pack, version, integrity string) []byte {
+	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(cache, "querschott")
-	name := filepath.Join(dir, "axe-core-"+axeVersion+".tgz")
+	name := filepath.Join(dir, pack+"-"+version+".tgz")
 	if _, err := os.Stat(name); err != nil {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		pack := exec.CommandContext(t.Context(), "npm", "pack", "axe-core@"+axeVersion, "--silent", "--pack-destination", dir)
-		if out, err := pack.CombinedOutput(); err != nil {
-			missing(t, "couldn't fetch axe-core: %v\n%s", err, out)
+		fetch := exec.CommandContext(t.Context(), "npm", "pack", pack+"@"+version, "--silent", "--pack-destination", dir)
+		if out, err := fetch.CombinedOutput(); err != nil {
+			missing(t, "couldn't fetch %s: %v\n%s", pack, err, out)
 		}
 	}
 	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sum := sha512.Sum512(data); base64.StdEncoding.EncodeToString(sum[:]) != axeIntegrity {
-		t.Fatalf("%s is not axe-core %s as published", name, axeVersion)
+	if sum := sha512.Sum512(data); base64.StdEncoding.EncodeToString(sum[:]) != integrity {
+		t.Fatalf("%s is not %s %s as published", name, pack, version)
 	}
-	return fileOf(t, data, "package/axe.min.js")
+	return data
 }
 
 func fileOf(t *testing.T, tgz []byte, name string) string {
@@ -386,7 +393,7 @@ func TestAccessibility(t *testing.T) {
 	h.say(func(s *Snapshot) { s.Journal, s.RoomHours, s.Mode = "a copy is missing", 3, ModeDrill })
 	pages := []string{
 		"/", "/?mark=1&q=aok", "/proposals", doorPath(h.c(0, querschott.Letter)), doorPath(h.c(4, querschott.Letter)), doorPath(h.c(0, querschott.EAU)) + "?to=open",
-		"/doors?to=open&s=eau", "/doors?to=nothing", "/login/x",
+		"/doors?to=open&s=eau", "/doors?to=nothing", "/login/x", "/login", "/invitation",
 	}
 	for _, as := range []struct {
 		width  int64

@@ -9,7 +9,10 @@
 //     is refused if the door has moved since.
 //   - Every page works without JavaScript. JavaScript makes it live, moves no row and fills in no form.
 //   - Nothing inline: no script, no style, no foreign host; the headers of every answer say so.
-//   - A stream of events ends with its session and never keeps the session alive. A slow viewer is dropped; it slows nobody.
+//   - Local accounts, login links and an identity provider lead to the same sessions, of operators only; the way in that fails
+//     stops none of the others. Whoever stops being an operator is out with the next request.
+//   - A stream of events ends within a second of its session and never keeps the session alive. A slow viewer is dropped; it
+//     slows nobody.
 //   - No state is shown by colour alone: shape, word and colour say the same.
 //   - Pages are not compressed, so that the length of an answer tells nothing about the CSRF token in it.
 //

@@ -183,11 +183,11 @@ func ownPath(s string) string {
 func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch code := querschott.CodeOf(err); code {
 	case querschott.CodeUnauthorized:
-		key := "login.first"
+		p := loginPage{Hint: c.locale(r).T("login.first")}
 		if r.Method != http.MethodGet {
-			key = "login.undone"
+			p = loginPage{Problem: c.locale(r).T("login.undone")}
 		}
-		c.askLogin(w, r, http.StatusUnauthorized, loginPage{Problem: c.locale(r).T(key)})
+		c.askLogin(w, r, http.StatusUnauthorized, p)
 	case querschott.CodeForbidden:
 		c.message(w, r, http.StatusForbidden, "error.forbidden", publicText(err))
 	case querschott.CodeNotFound:

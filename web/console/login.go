@@ -24,6 +24,7 @@ type loginPage struct {
 	Provider string // name of the identity provider, "" for none
 	Next     string // where the login leads
 	Name     string // that was typed
+	Hint     string
 	Problem  string
 	Wrong    bool // the problem is what was typed
 }

@@ -136,7 +136,7 @@ func TestInvitationToLogin(t *testing.T) {
 	}
 	code := h.authenticator(m[1])
 	done := b.post("/invitation", form(func(url.Values) {}))
-	recovery := regexp.MustCompile(`<li><code>([a-z2-7-]{19})</code>`).FindAllStringSubmatch(done.body, -1)
+	recovery := regexp.MustCompile(`<li><code class="secret">([a-z2-7-]{19})</code>`).FindAllStringSubmatch(done.body, -1)
 	if done.status != http.StatusOK || len(recovery) != 10 {
 		t.Fatalf("finishing: %d\n%s", done.status, done.body)
 	}

@@ -89,7 +89,7 @@ func german() map[string]string {
 		"login.name": "Name", "login.password": "Kennwort", "login.code": "Code",
 		"login.code.help": "Sechs Ziffern aus der Authenticator-App. Ist das Gerät verloren: einer der Wiederherstellungscodes.",
 		"login.button":    "Anmelden", "login.or": "oder", "login.provider": "Mit %s anmelden",
-		"login.first":  "Melden Sie sich an. Wenn Sie schon angemeldet sind und einem fremden Link gefolgt sind, laden Sie die Seite neu.",
+		"login.first":  "Sind Sie schon angemeldet und einem Link von anderswo gefolgt? Dann laden Sie die Seite neu.",
 		"login.undone": "Nicht ausgeführt: Die Sitzung ist zu Ende. Melden Sie sich wieder an.",
 		"login.wrong":  "Name, Kennwort oder Code ist falsch.", "login.throttled": "Zu viele Versuche. Versuchen Sie es in %s wieder.",
 		"login.bylink": "Ohne Konto, oder wenn nichts anderes geht: Ein Anmeldelink entsteht auf dem Server mit", "login.command": "querschott login", "login.invited": "Sie haben eine Einladung?",

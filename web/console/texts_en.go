@@ -89,7 +89,7 @@ func english() map[string]string {
 		"login.name": "Name", "login.password": "Password", "login.code": "Code",
 		"login.code.help": "Six digits from the authenticator app. If the device is lost: one of the recovery codes.",
 		"login.button":    "Log in", "login.or": "or", "login.provider": "Log in with %s",
-		"login.first":  "Log in. If you are logged in already and followed a link from elsewhere, reload the page.",
+		"login.first":  "Are you logged in already and followed a link from elsewhere? Then reload the page.",
 		"login.undone": "Not carried out: the session is over. Log in again.",
 		"login.wrong":  "Name, password or code is wrong.", "login.throttled": "Too many attempts. Try again in %s.",
 		"login.bylink": "Without an account, or if nothing else works: a login link is made on the server with", "login.command": "querschott login", "login.invited": "You have an invitation?",
