@@ -99,14 +99,14 @@ func (p *profiler) peers(name string) *peers {
 }
 
 // open returns the profile of a key that is present today. Group and role are asked for once a day.
-func (p *profiler) open(key string, e *Event, group func() (group, role string)) *profile {
+func (p *profiler) open(key string, e *Event, group func(*Event) (group, role string)) *profile {
 	f := p.keys.get(key)
 	if f.group != nil && f.day == e.Day {
 		f.last = e.Sec
 		return f
 	}
 	p.day, p.wd = e.Day, e.Weekday
-	g, r := group()
+	g, r := group(e)
 	f.group, f.role = p.peers("g\x00"+g), p.peers("r\x00"+r)
 	f.day, f.value, f.told, f.first, f.last, f.events = e.Day, 0, false, e.Sec, e.Sec, 0
 	f.base, f.sd = p.expect(f)

@@ -107,7 +107,7 @@ func (d *cases) Observe(e *Event, to []Alarm) []Alarm {
 		return to
 	}
 	d.day = e.Day
-	f := d.profiler.open(e.Who, e, peerGroup(e))
+	f := d.profiler.open(e.Who, e, peerGroup)
 	t := d.today.get(e.Who)
 	if t.day != e.Day {
 		t.seen.reset()

@@ -47,11 +47,9 @@ func (*slow) Name() string { return "D10" }
 func (d *slow) Stats() Stats { return d.profiler.keys.stats() }
 
 // peerGroup names whom an actor is compared with.
-func peerGroup(e *Event) func() (group, role string) {
-	return func() (string, string) {
-		role := string(e.Role) + "\x00" + e.Profession
-		return role + "\x00" + string(e.Tenant), role
-	}
+func peerGroup(e *Event) (group, role string) {
+	role = string(e.Role) + "\x00" + e.Profession
+	return role + "\x00" + string(e.Tenant), role
 }
 
 func (d *slow) Observe(e *Event, to []Alarm) []Alarm {
@@ -59,7 +57,7 @@ func (d *slow) Observe(e *Event, to []Alarm) []Alarm {
 		return to
 	}
 	d.day = e.Day
-	f := d.profiler.open(e.Who, e, peerGroup(e))
+	f := d.profiler.open(e.Who, e, peerGroup)
 	if e.Explained {
 		return to
 	}
@@ -159,8 +157,15 @@ func (d *slow) overMonth(f *profile, t *slowTrail, limit float64, to []Alarm) []
 type mules struct {
 	profiler *profiler
 	today    *table[muleTrail]
+	names    map[muleGroup]string
 	calendar calendar
 	day      int
+}
+
+// muleGroup is whose sum is taken.
+type muleGroup struct {
+	insurer querschott.IK
+	role    querschott.Role
 }
 
 type muleTrail struct {
@@ -179,7 +184,7 @@ const (
 )
 
 func newMules() *mules {
-	return &mules{profiler: newProfiler(muleRule, maxGroups), today: newTable[muleTrail](muleKeys)}
+	return &mules{profiler: newProfiler(muleRule, maxGroups), today: newTable[muleTrail](muleKeys), names: map[muleGroup]string{}}
 }
 
 func (*mules) Name() string { return "D15" }
@@ -194,8 +199,16 @@ func (d *mules) Observe(e *Event, to []Alarm) []Alarm {
 		return to
 	}
 	d.day = e.Day
-	group := "group:" + string(e.Tenant) + "/" + string(e.Role)
-	f := d.profiler.open(group, e, func() (string, string) { return string(e.Role), string(e.Role) })
+	k := muleGroup{e.Tenant, e.Role}
+	group := d.names[k]
+	if group == "" {
+		if len(d.names) >= maxGroups {
+			return to
+		}
+		group = "group:" + string(e.Tenant) + "/" + string(e.Role)
+		d.names[k] = group
+	}
+	f := d.profiler.open(group, e, func(e *Event) (string, string) { return string(e.Role), string(e.Role) })
 	if e.Explained {
 		return to
 	}

@@ -22,7 +22,8 @@ func newTable[V any](room int) *table[V] {
 // get returns the value of a key, zero for a new one. It stays valid until the key is forgotten.
 func (t *table[V]) get(key string) *V {
 	s := t.by[key]
-	if s == nil {
+	switch s {
+	case nil:
 		if len(t.by) >= t.room {
 			old := t.last
 			t.unlink(old)
@@ -31,9 +32,9 @@ func (t *table[V]) get(key string) *V {
 		}
 		s = &slot[V]{key: key}
 		t.by[key] = s
-	} else if s == t.first {
+	case t.first:
 		return &s.value
-	} else {
+	default:
 		t.unlink(s)
 	}
 	s.next = t.first

@@ -53,6 +53,7 @@ type Watch struct {
 	from, now time.Time // the first and the newest event time that counts
 	day       int       // local day of now
 	held      *querschott.Access
+	event     Event // the one that is judged
 	scratch   []Alarm
 	folds     *table[*Alarm]
 	alarms    []*Alarm
@@ -150,7 +151,8 @@ func later(a, b time.Time) time.Time {
 
 // judge lets the detectors see an event whose time is settled.
 func (w *Watch) judge(a *querschott.Access) {
-	e := Event{Access: a, At: a.Time, Result: result(a)}
+	w.event = Event{Access: a, At: a.Time, Result: result(a)}
+	e := &w.event
 	switch behind := w.now.Sub(a.Time); {
 	case w.now.IsZero() || behind <= 0 && -behind <= ahead:
 		w.now = a.Time
@@ -165,7 +167,7 @@ func (w *Watch) judge(a *querschott.Access) {
 	if w.from.IsZero() {
 		w.from = e.At
 	}
-	w.calendar.set(&e)
+	w.calendar.set(e)
 	if e.Day != w.day {
 		if w.day != 0 {
 			w.tick(e.At)
@@ -176,9 +178,9 @@ func (w *Watch) judge(a *querschott.Access) {
 		w.counts.Doors++
 		return
 	}
-	w.know(&e)
+	w.know(e)
 	for _, d := range w.detectors {
-		w.scratch = d.Observe(&e, w.scratch[:0])
+		w.scratch = d.Observe(e, w.scratch[:0])
 		w.raise(w.scratch)
 	}
 }
