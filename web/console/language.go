@@ -3,6 +3,7 @@ package console
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"strconv"
@@ -18,6 +19,15 @@ const standard = "de"
 // catalogue returns the texts of every language.
 func catalogue() map[string]map[string]string {
 	return map[string]map[string]string{"de": german(), "en": english()}
+}
+
+func german() map[string]string { return joined(germanPages(), germanLogin()) }
+
+func english() map[string]string { return joined(englishPages(), englishLogin()) }
+
+func joined(all, more map[string]string) map[string]string {
+	maps.Copy(all, more)
+	return all
 }
 
 // locale writes texts, numbers and times in one language.

@@ -76,12 +76,12 @@ func (c *Console) providerFailed(w http.ResponseWriter, r *http.Request, err err
 	l := c.locale(r)
 	var status int
 	var key string
-	switch code := querschott.CodeOf(err); {
-	case code == querschott.CodeUpstream:
+	switch querschott.CodeOf(err) {
+	case querschott.CodeUpstream:
 		status, key = http.StatusBadGateway, "provider.dead"
-	case code == querschott.CodeInvalid:
+	case querschott.CodeInvalid:
 		status, key = http.StatusBadRequest, "provider.stranger"
-	case code == querschott.CodeUnauthorized || code == querschott.CodeForbidden:
+	case querschott.CodeUnauthorized, querschott.CodeForbidden:
 		status, key = http.StatusUnauthorized, "provider.refused"
 	default:
 		c.fail(w, r, err)

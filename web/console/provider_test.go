@@ -1,7 +1,7 @@
 package console
 
 import (
-	"crypto/ecdsa" //nolint:depguard // the identity provider of these tests signs
+	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"

@@ -1,7 +1,7 @@
 package console
 
-// german returns the texts in German. The keys are those of english.
-func german() map[string]string {
+// germanPages returns the texts in German. The keys are those of englishPages.
+func germanPages() map[string]string {
 	return map[string]string{
 		"number.group": ".", "number.point": ",",
 		"time.day": "02.01. 15:04", "time.stamp": "02.01.2006 15:04:05 MST",
@@ -85,34 +85,6 @@ func german() map[string]string {
 		"result.gone": "zurückgezogen", "result.not": "nicht ausgeführt", "result.undo": "Rückgängig: %s", "result.back": "Zu den Türen",
 		"result.trouble": "In Kraft, aber nicht überall bestätigt:",
 
-		"login.title": "Anmelden", "login.failed": "Nicht angemeldet", "login.text": "Dieser Link gilt ein einziges Mal.", "login.link": "Jetzt anmelden",
-		"login.name": "Name", "login.password": "Kennwort", "login.code": "Code",
-		"login.code.help": "Sechs Ziffern aus der Authenticator-App. Ist das Gerät verloren: einer der Wiederherstellungscodes.",
-		"login.button":    "Anmelden", "login.or": "oder", "login.provider": "Mit %s anmelden",
-		"login.first":  "Sind Sie schon angemeldet und einem Link von anderswo gefolgt? Dann laden Sie die Seite neu.",
-		"login.undone": "Nicht ausgeführt: Die Sitzung ist zu Ende. Melden Sie sich wieder an.",
-		"login.wrong":  "Name, Kennwort oder Code ist falsch.", "login.throttled": "Zu viele Versuche. Versuchen Sie es in %s wieder.",
-		"login.bylink": "Ohne Konto, oder wenn nichts anderes geht: Ein Anmeldelink entsteht auf dem Server mit", "login.command": "querschott login", "login.invited": "Sie haben eine Einladung?",
-		"login.done.title": "Angemeldet", "login.done": "Sie sind angemeldet.",
-		"login.left.one":  "Sie sind mit einem Wiederherstellungscode angemeldet. Er ist verbraucht; %s ist übrig.",
-		"login.left.many": "Sie sind mit einem Wiederherstellungscode angemeldet. Er ist verbraucht; %s sind übrig. Ist die Authenticator-App verloren, lassen Sie das Konto erneuern.",
-		"wait.s.one":      "%s Sekunde", "wait.s.many": "%s Sekunden", "wait.min.one": "%s Minute", "wait.min.many": "%s Minuten",
-		"provider.dead":     "%s antwortet nicht. Melden Sie sich mit einem lokalen Konto oder einem Anmeldelink an.",
-		"provider.stranger": "Diese Anmeldung bei %s hat nicht in diesem Browser begonnen, oder vor zu langer Zeit. Beginnen Sie neu.",
-		"provider.refused":  "%s hat niemanden angemeldet, der hier Operator ist.",
-		"invite.title":      "Konto einrichten", "invite.token": "Einladung", "invite.token.help": "Die Zeichenfolge, die man Ihnen gegeben hat.",
-		"invite.need":  "Sie brauchen eine Authenticator-App auf einem Gerät, das Sie bei sich haben. Legen Sie Papier für die Wiederherstellungscodes bereit.",
-		"invite.begin": "Beginnen", "invite.app": "1. Authenticator-App", "invite.app.help": "Nehmen Sie das Bild mit der App auf, oder geben Sie den Schlüssel ein. Auf dem Gerät selbst genügt der Link.",
-		"invite.picture": "Der Schlüssel als QR-Code", "invite.secret": "Schlüssel", "invite.open": "In der App öffnen", "invite.account": "Konto",
-		"invite.set": "2. Kennwort und erster Code", "invite.password": "Neues Kennwort", "invite.password.help": "Mindestens 12 Zeichen, beliebige. Länge zählt, nicht Sonderzeichen.",
-		"invite.again": "Neues Kennwort, noch einmal", "invite.now": "Code, den die App jetzt zeigt", "invite.finish": "Konto einrichten",
-		"invite.codes":      "Wiederherstellungscodes",
-		"invite.codes.text": "Das Konto ist eingerichtet. Schreiben Sie diese Codes ab oder drucken Sie sie, und verwahren Sie sie getrennt vom Gerät. Jeder gilt ein einziges Mal anstelle des Codes der App. Sie werden nur hier gezeigt.",
-		"invite.tologin":    "Ich habe sie – zum Anmelden", "invite.restart": "Von vorn beginnen",
-		"invite.unknown": "Die Einladung ist unbekannt, verbraucht oder abgelaufen. Lassen Sie sich eine neue geben.",
-		"invite.late":    "Der Schlüssel wurde vor zu langer Zeit gezeigt, oder seither ein anderer. Beginnen Sie noch einmal und löschen Sie den alten Eintrag in der App.",
-		"invite.differ":  "Die beiden Kennwörter sind verschieden.", "invite.short": "Das Kennwort hat weniger als 12 Zeichen.", "invite.long": "Das Kennwort ist zu lang.",
-		"invite.name": "Das Kennwort darf nicht der Name des Kontos sein.", "invite.code": "Das ist nicht der Code, den die App jetzt zeigt. Stimmt die Uhr des Geräts?",
 		"logout.done.title": "Abgemeldet", "logout.done": "Die Sitzung ist beendet.",
 		"error.link.title": "Link ungültig", "error.link": "Der Anmeldelink ist unbekannt, verbraucht oder abgelaufen. Lassen Sie sich einen neuen geben.",
 		"error.foreign.title": "Nicht ausgeführt", "error.foreign": "Die Anfrage kam nicht von einer Seite dieser Sitzung. Laden Sie die Seite neu und versuchen Sie es wieder.",

@@ -1,7 +1,7 @@
 package console
 
-// english returns the texts in English. The keys are those of german.
-func english() map[string]string {
+// englishPages returns the texts in English. The keys are those of germanPages.
+func englishPages() map[string]string {
 	return map[string]string{
 		"number.group": ",", "number.point": ".",
 		"time.day": "2 Jan 15:04", "time.stamp": "2 Jan 2006 15:04:05 MST",
@@ -85,34 +85,6 @@ func english() map[string]string {
 		"result.gone": "withdrawn", "result.not": "not carried out", "result.undo": "Undo: %s", "result.back": "To the doors",
 		"result.trouble": "In force, but not confirmed everywhere:",
 
-		"login.title": "Log in", "login.failed": "Not logged in", "login.text": "This link works once.", "login.link": "Log in now",
-		"login.name": "Name", "login.password": "Password", "login.code": "Code",
-		"login.code.help": "Six digits from the authenticator app. If the device is lost: one of the recovery codes.",
-		"login.button":    "Log in", "login.or": "or", "login.provider": "Log in with %s",
-		"login.first":  "Are you logged in already and followed a link from elsewhere? Then reload the page.",
-		"login.undone": "Not carried out: the session is over. Log in again.",
-		"login.wrong":  "Name, password or code is wrong.", "login.throttled": "Too many attempts. Try again in %s.",
-		"login.bylink": "Without an account, or if nothing else works: a login link is made on the server with", "login.command": "querschott login", "login.invited": "You have an invitation?",
-		"login.done.title": "Logged in", "login.done": "You are logged in.",
-		"login.left.one":  "You logged in with a recovery code. It is used up; %s is left.",
-		"login.left.many": "You logged in with a recovery code. It is used up; %s are left. If the authenticator app is lost, have the account renewed.",
-		"wait.s.one":      "%s second", "wait.s.many": "%s seconds", "wait.min.one": "%s minute", "wait.min.many": "%s minutes",
-		"provider.dead":     "%s does not answer. Log in with a local account or a login link.",
-		"provider.stranger": "This login with %s did not begin in this browser, or too long ago. Begin again.",
-		"provider.refused":  "%s logged in nobody who is an operator here.",
-		"invite.title":      "Set up an account", "invite.token": "Invitation", "invite.token.help": "The characters that you were given.",
-		"invite.need":  "You need an authenticator app on a device that you have with you. Have paper ready for the recovery codes.",
-		"invite.begin": "Begin", "invite.app": "1. Authenticator app", "invite.app.help": "Scan the picture with the app, or type the key. On the device itself the link will do.",
-		"invite.picture": "The key as a QR code", "invite.secret": "Key", "invite.open": "Open in the app", "invite.account": "Account",
-		"invite.set": "2. Password and first code", "invite.password": "New password", "invite.password.help": "At least 12 characters, of any kind. Length counts, special characters do not.",
-		"invite.again": "New password, once more", "invite.now": "Code that the app shows now", "invite.finish": "Set up the account",
-		"invite.codes":      "Recovery codes",
-		"invite.codes.text": "The account is set up. Write these codes down or print them, and keep them apart from the device. Each works once in place of the app’s code. They are shown only here.",
-		"invite.tologin":    "I have them – log in", "invite.restart": "Begin again",
-		"invite.unknown": "The invitation is unknown, used or expired. Ask for a new one.",
-		"invite.late":    "The key was shown too long ago, or another one since. Begin again, and delete the old entry in the app.",
-		"invite.differ":  "The two passwords differ.", "invite.short": "The password has fewer than 12 characters.", "invite.long": "The password is too long.",
-		"invite.name": "The password must not be the account’s name.", "invite.code": "That is not the code that the app shows now. Is the device’s clock right?",
 		"logout.done.title": "Logged out", "logout.done": "The session is over.",
 		"error.link.title": "Link not valid", "error.link": "The login link is unknown, used or expired. Ask for a new one.",
 		"error.foreign.title": "Not carried out", "error.foreign": "The request did not come from a page of this session. Reload the page and try again.",
