@@ -355,4 +355,3 @@ func (o *outcome) must(b testing.TB, group string) *tally {
 	}
 	return t
 }
-

@@ -331,7 +331,7 @@ func loopH1(conn net.Conn, take func() (*loadCall, string, bool)) (*outcome, err
 		status, n, err := h.ask(c, proof)
 		o.group(c.Group).add(status, n, time.Since(begin), err)
 		if err != nil {
-			return o, nil //nolint:nilerr // it is counted
+			return o, nil
 		}
 	}
 }
