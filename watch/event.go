@@ -65,8 +65,9 @@ func reasons(r querschott.Role) bool {
 	switch r {
 	case querschott.RolePractice, querschott.RoleInsured, querschott.RoleMachine, querschott.RoleRelay:
 		return false
+	default:
+		return true
 	}
-	return true
 }
 
 // who names whom the event is counted to.
