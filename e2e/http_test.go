@@ -46,11 +46,7 @@ func installHTTP(t testing.TB, insurers int, more map[string]string) *entrance {
 	i := found(t, insurers)
 	at := freeAddress(t)
 	e := &entrance{installation: i, base: "https://" + at}
-	var err error
-	e.issuer, err = issuer.New(time.Now, "https://issuer.dev.invalid", issuer.Options{ForTestsOnly: true, Audience: []string{e.base}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e.makeIssuer(t)
 	settings := map[string]string{
 		"http.listen": at, "http.url": e.base,
 		"http.access_issuers":   e.believe(t, "access", e.issuer.AccessKeys()),
@@ -70,6 +66,16 @@ func installHTTP(t testing.TB, insurers int, more map[string]string) *entrance {
 		t.Fatal(err)
 	}
 	return e
+}
+
+// makeIssuer makes the issuers of tokens for the entrance.
+func (e *entrance) makeIssuer(t testing.TB) {
+	t.Helper()
+	var err error
+	e.issuer, err = issuer.New(time.Now, "https://issuer.dev.invalid", issuer.Options{ForTestsOnly: true, Audience: []string{e.base}})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // freeAddress is a loopback address that nobody listens on.
@@ -113,8 +119,8 @@ func (e *entrance) deliver(t testing.TB, persons int) {
 func (e *entrance) imported(t testing.TB, client *node.Client, files []node.ImportedFile) {
 	t.Helper()
 	done, err := client.Import(t.Context(), files)
-	if err != nil || done.Added != len(files) {
-		t.Fatalf("of %d bundles %d were added, %v refused: %v", len(files), done.Added, done.Refused, err)
+	if err != nil || done.Added+done.Replaced != len(files) {
+		t.Fatalf("of %d bundles %d were taken in, %v refused: %v", len(files), done.Added+done.Replaced, done.Refused, err)
 	}
 }
 
@@ -144,6 +150,7 @@ type practice struct {
 	key    *ecdsa.PrivateKey
 	client *http.Client
 	access string
+	nonce  string // that the entrance gave last; used by whoever makes proofs himself
 }
 
 // practice makes the n-th practice of the world ready to check cards.
