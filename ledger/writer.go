@@ -107,15 +107,15 @@ func (w *writer) run() {
 	}
 }
 
-// gather takes what has queued. A sync costs as much for one entry as for a hundred, so it lets nearly as many queue as the
-// larger of the last two batches had, if they come before the other stage is idle for half the time of a sync. It returns
-// false when there will be nothing any more.
+// gather takes what has queued. A sync costs as much for one entry as for a hundred, so it lets more than half of those
+// queue whom the last two batches answered, if they come before the other stage has been idle for half the time of a sync.
+// It returns false when there will be nothing any more.
 func (w *writer) gather() bool {
 	var late <-chan time.Time
 	for {
 		w.mu.Lock()
 		n := len(w.queue)
-		w.want = max(w.sizes[0], w.sizes[1]) * 7 / 8
+		w.want = (w.sizes[0] + w.sizes[1]) * 5 / 8
 		if n > 0 && n >= w.want || w.closing {
 			break
 		}
