@@ -44,7 +44,6 @@ func lookOf(resp *http.Response, body []byte) look {
 // operation is one way of asking the service of master data for a person.
 type operation struct {
 	name   string
-	method string
 	accept string
 	query  string
 	header map[string]string
