@@ -318,7 +318,7 @@ func TestKillCardChecks(t *testing.T) {
 		g.Go(func() error {
 			for {
 				if _, err := l.wait(ctx); err != nil {
-					return nil // the test has ended
+					return nil //nolint:nilerr // the test has ended
 				}
 				if err := r.next(ctx, rng); err != nil {
 					r.client.CloseIdleConnections()

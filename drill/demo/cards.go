@@ -71,7 +71,7 @@ func (r *registry) fill(ctx context.Context) error {
 		held := true
 		for _, in := range r.world.Insurers() {
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // it was told to end
 			}
 			left, err := r.step(context.WithoutCancel(ctx), in) // begun, it is finished
 			switch {
