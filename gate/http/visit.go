@@ -490,5 +490,8 @@ func (v *visit) broken(ctx context.Context, err error) *refusal {
 		f.outcome, f.reason, f.cause, f.status = ledger.OutcomeFailed, ledger.ReasonNone, "caller-gone", 499
 		return f
 	}
+	if code := querschott.CodeOf(err); v.placed && (code == querschott.CodeDoorHeld || code == querschott.CodeDoorClosed) {
+		return v.byDoor(v.current()) // the backend has noticed first
+	}
 	return v.fault(err)
 }
