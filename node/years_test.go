@@ -184,13 +184,13 @@ func TestStartSaysWhatIsWrong(t *testing.T) {
 func TestPartThatEndsIsSaid(t *testing.T) {
 	h := newHouse(t, 1)
 	n := h.open()
+	if err := n.outStore.Close(); err != nil { // before the outbox has looked into it: later it may have no reason to
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx) }()
 	h.until("a start", func() bool { return Running(t.Context(), h.cfg) })
-	if err := n.outStore.Close(); err != nil {
-		t.Fatal(err)
-	}
 	h.until("the outbox's end", func() bool { return len(n.Status().Trouble) > 0 })
 	if got := n.Status().Trouble[0].Text; !strings.HasPrefix(got, "the outbox has ended") {
 		t.Errorf("trouble %q", got)
