@@ -52,6 +52,7 @@ type writer struct {
 	seq    uint64 // of the last commit that was sealed
 	taken  []*request
 	sizes  [2]int // of the last batches, in requests
+	around int    // how many callers there seem to be
 	timer  *time.Timer
 	afresh bool // the next batch is the first after one was lost
 
@@ -108,14 +109,14 @@ func (w *writer) run() {
 }
 
 // gather takes what has queued. A sync costs as much for one entry as for a hundred, so it lets more than half of those
-// queue whom the last two batches answered, if they come before the other stage has been idle for half the time of a sync.
-// It returns false when there will be nothing any more.
+// queue whom the last two batches answered, or nearly everybody who seems to be around, if they come before the other stage
+// has been idle for half the time of a sync. It returns false when there will be nothing any more.
 func (w *writer) gather() bool {
 	var late <-chan time.Time
 	for {
 		w.mu.Lock()
 		n := len(w.queue)
-		w.want = (w.sizes[0] + w.sizes[1]) * 5 / 8
+		w.want = min((w.sizes[0]+w.sizes[1])*5/8, w.around*15/16)
 		if n > 0 && n >= w.want || w.closing {
 			break
 		}
@@ -135,6 +136,11 @@ func (w *writer) gather() bool {
 	w.taken, w.queue = w.queue, w.taken[:0]
 	w.mu.Unlock()
 	w.timer.Stop()
+	around := len(w.taken)
+	if len(w.free) < stages {
+		around += w.sizes[0]
+	}
+	w.around = max(around, w.around-(w.around+7)/8)
 	w.sizes[0], w.sizes[1] = len(w.taken), w.sizes[0]
 	return len(w.taken) > 0
 }
