@@ -55,6 +55,7 @@ func TestBackupWhileAppending(t *testing.T) {
 		if report.Entries < before {
 			t.Errorf("the backup has %d entries, %d were acknowledged before it", report.Entries, before)
 		}
+		appendN(t, b, access(insurers(1)[0], 1)) // it is a ledger like every other
 		if err := b.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -61,6 +61,7 @@ func open(cfg Config) (*Ledger, error) {
 	}
 	go l.packer.run()
 	l.writer.seq = l.writer.durable
+	l.writer.end.Store(&walPosition{l.wal.seg, l.wal.off})
 	go l.writer.run()
 	go l.writer.write()
 	return l, nil

@@ -45,6 +45,8 @@ type writer struct {
 	took    atomic.Int64 // ns that writing a batch takes, on average
 	broken  atomic.Bool  // a batch was lost, and sealing has not begun again
 
+	end atomic.Pointer[walPosition] // of what is durable; nothing before it changes
+
 	free   chan *batch // those that no stage works on; capacity stages
 	sealed chan *batch // on their way from the first stage to the second
 
@@ -233,10 +235,9 @@ func (w *writer) commit(b *batch) error {
 			w.l.noteEpoch(r.receipts[i].leaf[:])
 		}
 	}
-	w.l.packer.put(job{
-		frame: b.frame, commit: b.commit, chain: b.chain, logs: b.logs, spans: b.spans,
-		pos: walPosition{w.l.wal.seg, w.l.wal.off},
-	})
+	end := walPosition{w.l.wal.seg, w.l.wal.off}
+	w.end.Store(&end)
+	w.l.packer.put(job{frame: b.frame, commit: b.commit, chain: b.chain, logs: b.logs, spans: b.spans, pos: end})
 	for i, g := range b.logs {
 		g.head.Store(&b.spans[i].New)
 	}
