@@ -104,7 +104,7 @@ func requiredAt(t *testing.T, schema, under, item string) []string {
 func published(t *testing.T, name ...string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(append([]string{"..", "..", "..", "shared", "data"}, name...)...))
-	if os.IsNotExist(err) {
+	if os.IsNotExist(err) && os.Getenv("CI") != "true" {
 		t.Skip("the published data are not here")
 	}
 	if err != nil {

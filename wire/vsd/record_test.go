@@ -175,7 +175,7 @@ func TestETags(t *testing.T) {
 	for _, v := range []Version{V10, V11} {
 		for _, f := range []Format{JSON, XML} {
 			tag := content.ETag(v, f)
-			if seen[tag] || !hex64(tag) || tag != strings.ToLower(tag) {
+			if seen[tag] || len(tag) != 64 || strings.Trim(tag, "0123456789abcdef") != "" || tag != strings.ToLower(tag) {
 				t.Errorf("tag %s of %s %s", tag, v, f.MediaType())
 			}
 			seen[tag] = true
@@ -188,36 +188,6 @@ func TestETags(t *testing.T) {
 	r.Updated = "2026-09-02T08:00:00.120+02:00"
 	if seen[ContentOf(r.Encode()).ETag(V10, JSON)] {
 		t.Error("another record has the same tag")
-	}
-}
-
-func TestTagsMatch(t *testing.T) {
-	tag := ContentOf(nil).ETag(V10, JSON)
-	other := ContentOf([]byte("x")).ETag(V10, JSON)
-	for _, tc := range []struct {
-		value        string
-		match, known bool
-	}{
-		{tag, true, true},
-		{`"` + tag + `"`, true, true},
-		{`W/"` + tag + `"`, true, true},
-		{strings.ToUpper(tag), true, true},
-		{other, false, true},
-		{other + `, "` + tag + `"`, true, true},
-		{"0", false, true},
-		{`"0"`, false, true},
-		{"", false, false},
-		{"*", false, false},
-		{`"`, false, false},
-		{tag + ",", false, false},
-		{tag + ",*", false, false},
-		{tag[:63], false, false},
-		{tag[:63] + "g", false, false},
-		{"00", false, false},
-	} {
-		if match, known := TagsMatch(tc.value, tag); match != tc.match || known != tc.known {
-			t.Errorf("%q: %v %v, want %v %v", tc.value, match, known, tc.match, tc.known)
-		}
 	}
 }
 

@@ -3,7 +3,6 @@ package vsd
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"strings"
 )
 
 // Version is a version of the FHIR profiles, as clients name it in the query parameter profileVersion.
@@ -60,28 +59,4 @@ func (c Content) ETag(v Version, f Format) string {
 	h.Write([]byte(v))
 	h.Write([]byte(f.MediaType()))
 	return hex.EncodeToString(h.Sum(nil))
-}
-
-// TagsMatch reports whether one of the tags of an If-None-Match is etag. Tags come quoted or not, weak or not (the published
-// description of the interface shows them without quotes). known is false when the value is neither a list of tags of 64
-// hexadecimal digits nor the 0 of somebody who has no tag.
-func TagsMatch(ifNoneMatch, etag string) (match, known bool) {
-	for tag := range strings.SplitSeq(ifNoneMatch, ",") {
-		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
-		if n := len(tag); n >= 2 && tag[0] == '"' && tag[n-1] == '"' {
-			tag = tag[1 : n-1]
-		}
-		if tag != "0" && !hex64(tag) {
-			return false, false
-		}
-		match = match || strings.EqualFold(tag, etag)
-	}
-	return match, true
-}
-
-func hex64(s string) bool {
-	if len(s) != 64 {
-		return false
-	}
-	return strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }
