@@ -116,6 +116,7 @@ type Node struct {
 	sessions *ident.Sessions
 	page     *console.Console
 	web      *http.Server
+	alarms   *alarms // early warning
 	sockets  sockets
 	audit    atomic.Pointer[Audit]
 	asked    sync.WaitGroup // answers on the control socket that are being made
@@ -166,6 +167,7 @@ func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
 		{"mail entrance", n.openGate},
 		{"service of master data", n.openVSDM},
 		{"HTTP entrance", n.openHTTP},
+		{"early warning", n.openAlarms},
 		{"console", n.openConsole},
 		{"control socket", n.openControl},
 	}

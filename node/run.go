@@ -39,6 +39,7 @@ func (n *Node) Run(ctx context.Context) error {
 		core.Go(func() error { return n.part(inner, "the file of access events", n.writeAccess) })
 	}
 	core.Go(func() error { return n.part(inner, "the metrics of requests", n.observe) })
+	core.Go(func() error { return n.part(inner, "the early warning", n.alarms.run) })
 	for _, issuer := range n.keySets {
 		core.Go(func() error { return n.part(inner, "the keys of an issuer", issuer.Run) })
 	}
