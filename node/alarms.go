@@ -28,7 +28,7 @@ type alarms struct {
 // openAlarms makes the detectors and subscribes them to the gate's events.
 func (n *Node) openAlarms(context.Context) (err error) {
 	a := &alarms{raised: make(chan *watch.Alarm, watchAlarms)}
-	a.watch, err = watch.New(watch.Config{Emit: a.emit})
+	a.watch, err = watch.New(watch.Config{Policy: watch.DefaultPolicy(), Emit: a.emit})
 	if err != nil {
 		return err
 	}

@@ -273,3 +273,15 @@ func BenchmarkObserve(b *testing.B) {
 		}
 	}
 }
+
+// A cause may be live while the rest of its detector is not.
+func TestLiveCause(t *testing.T) {
+	var events []querschott.Access
+	for i := range 2 {
+		events = append(events, at(uint64(i+1), float64(i), i))
+	}
+	r := see(t, watch.Config{Canaries: population[:2], Policy: watch.DefaultPolicy()}, events...)
+	if len(r.Alarms) != 2 || r.Alarms[0].Mode != watch.Shadow || r.Alarms[1].Mode != watch.Live {
+		t.Errorf("got %+v, want the first canary in shadow mode and the second one live", r.Alarms)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/querschott/querschott"
@@ -18,8 +19,14 @@ type Policy struct {
 	Caps   map[querschott.Role]Cap `json:"caps"`   // how many different persons one actor may reach; in place of the standard of the role
 	Jobs   []Job                   `json:"jobs"`   // registered mass accesses
 	Off    []string                `json:"off"`    // detectors that do not run
-	Live   []string                `json:"live"`   // detectors whose alarms may lead to something
+	Live   []string                `json:"live"`   // detectors whose alarms may lead to something; "D3/canary-second" is one cause of a detector
 	Budget int                     `json:"budget"` // statistical alarms per insurer and week; default 1
+}
+
+// DefaultPolicy is what a node goes by that was told nothing else: facts about somebody's credential, and slow theft, may lead
+// to something; everything else is in shadow mode, rules too.
+func DefaultPolicy() *Policy {
+	return &Policy{Live: []string{"D1", "D2", "D3/canary-second", "D4", "D10", "D14"}}
 }
 
 // Cap is how many different persons one actor may reach in a minute, a quarter of an hour and 24 hours.
@@ -93,7 +100,8 @@ func (p *Policy) check() error {
 		seen[j.ID] = true
 	}
 	for _, d := range slices.Concat(p.Off, p.Live) {
-		if _, ok := labels[d]; !ok {
+		name, _, _ := strings.Cut(d, "/")
+		if _, ok := labels[name]; !ok && !strings.HasPrefix(d, "sigma/") {
 			return fmt.Errorf("there is no detector %q", d)
 		}
 	}

@@ -237,7 +237,7 @@ func (w *Watch) raise(list []Alarm) {
 // finish adds what the set knows of an alarm that is no repetition.
 func (w *Watch) finish(a *Alarm, day int) {
 	a.Mode = Shadow
-	if w.live[a.Detector] {
+	if w.live[a.Detector] || w.live[a.Detector+"/"+a.Cause] {
 		a.Mode = Live
 	}
 	l := labels[a.Detector]
