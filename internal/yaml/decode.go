@@ -6,8 +6,13 @@ import (
 	"strings"
 )
 
+// Scanner is a type that reads its own value, such as a range or a time of day. It is not asked about a key without a value.
+type Scanner interface {
+	ScanYAML(n *Node) error // an [*Error] with the node's line
+}
+
 // Decode fills in what into points to: structs by their yaml tags, slices, maps with text keys, texts, whole numbers,
-// decimals, booleans and, for what the caller reads himself, *Node. A key without a field, a value of another kind and a
+// decimals, booleans, whatever is a [Scanner] and, for what the caller reads himself, *Node. A key without a field, a value of another kind and a
 // number that does not fit are errors with their line. A key without a value leaves its field as it is. Errors are [*Error].
 func (n *Node) Decode(into any) error { return n.decode(reflect.ValueOf(into).Elem()) }
 
@@ -18,6 +23,9 @@ func (n *Node) decode(to reflect.Value) error {
 	}
 	if n.Kind == Null {
 		return nil
+	}
+	if s, ok := to.Addr().Interface().(Scanner); ok {
+		return s.ScanYAML(n)
 	}
 	switch to.Kind() {
 	case reflect.Pointer:
