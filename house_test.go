@@ -30,23 +30,25 @@ var floors = map[string]int{
 	"ledger/tile": 30, "ledger/proof": 31, "ledger": 32, // verifiers are built without the writer
 	"cell":   40,
 	"intake": 50, "outbox": 50,
-	"door":       60,
-	"access":     65,
-	"ident":      70,
-	"service":    80,
-	"gate":       90,
-	"watch":      100,
-	"scope":      110,
-	"contain":    120,
-	"incident":   130,
-	"notify":     140,
-	"web":        150,
-	"telemetry":  155,
-	"node":       160,
-	"drill":      170,
-	"drill/demo": 171, // plays with the dev issuers beside it
-	"cmd":        180,
-	"e2e":        190,
+	"door":        60,
+	"access":      65,
+	"ident":       70,
+	"service":     80,
+	"gate":        90,
+	"watch":       100,
+	"scope":       110,
+	"contain":     120,
+	"incident":    130,
+	"notify":      140,
+	"web":         150,
+	"telemetry":   155,
+	"node":        160,
+	"drill":       170,
+	"drill/demo":  171, // plays with the dev issuers beside it
+	"drill/crowd": 171, // who is there for the attacks beside it
+	"drill/eval":  172,
+	"cmd":         180,
+	"e2e":         190,
 }
 
 // never lists imports that would be wrong whatever the floors say.
