@@ -16,6 +16,28 @@ var windows = [...]time.Duration{time.Minute, 15 * time.Minute, 24 * time.Hour}
 
 func (r Reach) limits() [len(windows)]int { return [...]int{r.Minute, r.Quarter, r.Day} }
 
+// Counter holds credentials to the limits of their roles. It is what the entrance asks, and can be asked without HTTP and at
+// any time: it has no clock of its own. All methods may be called at the same time.
+type Counter struct {
+	limits Limits
+	by     *reaches
+}
+
+// NewCounter makes a counter with nobody in it.
+func NewCounter(l Limits) *Counter {
+	l = l.withDefaults()
+	return &Counter{limits: l, by: newReaches(l.Persons)}
+}
+
+// Take counts persons to a credential, all or none of them. If they are too many it returns when to come back at the earliest.
+func (c *Counter) Take(who *querschott.Credential, now time.Time, persons ...querschott.KVNR) (retry time.Duration, ok bool) {
+	limit, ok := c.limits.Reaches[who.Role]
+	if !ok {
+		limit = c.limits.Reach
+	}
+	return c.by.take(who.ID, limit.or(c.limits.Reach), now, persons...)
+}
+
 // reaches counts exactly how many different persons each credential got to within sliding windows. It holds persons for a
 // day, at most the daily limit per credential. When it is full, the credential that was quiet for longest is forgotten: it
 // may reach as many again, which is counted.

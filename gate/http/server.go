@@ -23,7 +23,7 @@ type Server struct {
 	router      *router
 	networks    *rates[netip.Prefix]
 	credentials *rates[querschott.CredentialID]
-	reaches     *reaches
+	reaches     *Counter
 	lanes       sync.Map // querschott.Compartment -> *lane; only compartments that this platform has, and those without an insurer
 	attempts    *attempts
 	conns       *conns
@@ -45,7 +45,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, router: table, attempts: newAttempts(), halt: make(chan error, 1),
 		networks: newRates[netip.Prefix](cfg.Limits.Keys), credentials: newRates[querschott.CredentialID](cfg.Limits.Keys),
-		reaches: newReaches(cfg.Limits.Persons),
+		reaches: NewCounter(cfg.Limits),
 	}
 	s.conns = newConns(&s.cfg.Limits, &s.stats)
 	return s, nil

@@ -83,7 +83,7 @@ func (s *Server) Stats() Stats {
 		Connections: s.conns.open(), InFlight: c.inFlight.Load(), Tunnels: c.tunnels.Load(), Cut: c.cut.Load(), Panics: c.panics.Load(),
 		RefusedConns: c.refused.Load(), OustedConns: c.ousted.Load(), BrokenConns: c.broken.Load(), Unsettled: c.unsettled.Load(),
 		CrowdedRates:     s.networks.crowded.Load() + s.credentials.crowded.Load(),
-		ForgottenPersons: s.reaches.forgotten.Load(),
+		ForgottenPersons: s.reaches.by.forgotten.Load(),
 		Outcomes:         map[Outcome]uint64{}, Latency: map[querschott.Service]Histogram{},
 	}
 	for _, name := range append(querschott.Services(), "") {

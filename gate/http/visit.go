@@ -418,12 +418,7 @@ func (v *visit) count() *refusal {
 
 // reach counts persons to the credential.
 func (v *visit) reach(persons ...querschott.KVNR) *refusal {
-	l, who := &v.srv.cfg.Limits, &v.identity.Credential
-	limit, ok := l.Reaches[who.Role]
-	if !ok {
-		limit = l.Reach
-	}
-	retry, ok := v.srv.reaches.take(who.ID, limit.or(l.Reach), v.srv.cfg.Now(), persons...)
+	retry, ok := v.srv.reaches.Take(&v.identity.Credential, v.srv.cfg.Now(), persons...)
 	if ok {
 		return nil
 	}
