@@ -35,6 +35,7 @@ import (
 	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/outbox"
+	"github.com/querschott/querschott/scope"
 	"github.com/querschott/querschott/seal"
 	"github.com/querschott/querschott/seal/pruefziffer"
 	"github.com/querschott/querschott/service/eau"
@@ -78,6 +79,7 @@ type Node struct {
 	machine  note.Signer // the platform's own key, and how it is verified
 	vkey     string
 	ledger   *ledger.Ledger
+	scope    *scope.Scope
 	shared   *pebble.Shared
 	cells    map[querschott.IK]*pebble.Store
 	outStore *pebble.Store
@@ -158,6 +160,7 @@ func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
 		{"lists", n.openLists},
 		{"keyring", n.openKeyring},
 		{"ledger", n.openLedger},
+		{"scope index", n.openScope},
 		{"deny list", n.openDenyList},
 		{"cells", n.openCells},
 		{"outbox", n.openOutbox},

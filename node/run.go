@@ -40,6 +40,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	core.Go(func() error { return n.part(inner, "the metrics of requests", n.observe) })
 	core.Go(func() error { return n.part(inner, "the early warning", n.alarms.run) })
+	core.Go(func() error { return n.part(inner, "the scope index", n.scope.Run) })
 	for _, issuer := range n.keySets {
 		core.Go(func() error { return n.part(inner, "the keys of an issuer", issuer.Run) })
 	}
@@ -177,6 +178,9 @@ func (n *Node) Close() error {
 	}
 	if n.shared != nil {
 		n.shared.Close()
+	}
+	if n.scope != nil {
+		errs = errors.Join(errs, n.scope.Close())
 	}
 	if n.ledger != nil {
 		errs = errors.Join(errs, n.ledger.Close())

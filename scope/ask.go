@@ -317,7 +317,7 @@ func (t *tally) persons() (list []Person) {
 		o := uint32(i + 1)
 		for result := Reached; result <= Refused; result++ {
 			if t.results[result].has(o) {
-				p := Person{Pseudonym: hex.EncodeToString(key[:]), Result: result, Log: t.book.origin, Entry: t.book.persons.first[i]}
+				p := Person{Pseudonym: pseudonymText(key), Result: result, Log: t.book.origin, Entry: t.book.persons.first[i]}
 				for data, g := range t.groups {
 					if g.persons.has(o) {
 						p.Data = append(p.Data, data.String())
@@ -332,3 +332,5 @@ func (t *tally) persons() (list []Person) {
 	slices.SortFunc(list, func(x, y Person) int { return strings.Compare(x.Pseudonym, y.Pseudonym) })
 	return list
 }
+
+func pseudonymText(p ledger.Pseudonym) string { return hex.EncodeToString(p[:]) }
