@@ -21,8 +21,8 @@ type book struct {
 
 	head proof.Checkpoint // of the log up to next, as of the last time that it was followed
 	open []event          // what no round holds yet
-	to   uint64  // entries of the log before it are in a round
-	next uint64  // the first entry that the book has not seen
+	to   uint64           // entries of the log before it are in a round
+	next uint64           // the first entry that the book has not seen
 }
 
 // event is one person in one entry, or, with person 0, the records of an answer that names nobody.

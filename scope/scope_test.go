@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -115,7 +116,9 @@ func (w *world) ask(t failer, q scope.Question) *scope.Answer {
 	return a
 }
 
-func credential(n int) querschott.CredentialID { return querschott.CredentialID(fmt.Sprintf("credential-%d", n)) }
+func credential(n int) querschott.CredentialID {
+	return querschott.CredentialID(fmt.Sprintf("credential-%d", n))
+}
 
 // access draws an entry.
 func access(rng *rand.Rand, iks []querschott.IK, at time.Time) ledger.Entry {
@@ -146,118 +149,112 @@ func access(rng *rand.Rand, iks []querschott.IK, at time.Time) ledger.Entry {
 	return e
 }
 
+// bruteReach is what brute force knows of one insurer.
+type bruteReach struct {
+	scope.Reach
+	results map[string]scope.Result    // by pseudonym
+	data    map[string]map[string]bool // by pseudonym
+	groups  map[string]*scope.Group
+}
+
 // brute answers by looking at every entry.
-func (w *world) brute(q scope.Question) []scope.Reach {
-	names := func(ik querschott.IK) *ledger.Names {
-		n, err := w.ledger.Names(ledger.InsurerOrigin(domain, ik, begin.Year()))
-		if err != nil {
-			panic(err)
-		}
-		return n
-	}
-	out := map[querschott.IK]*scope.Reach{}
-	results, data := map[string]scope.Result{}, map[string]map[string]bool{}
-	groups := map[querschott.IK]map[string]*scope.Group{}
-	for _, e := range w.all {
+func (w *world) brute(q scope.Question) (list []scope.Reach) {
+	out := map[querschott.IK]*bruteReach{}
+	for i := range w.all {
+		e := &w.all[i]
 		ik := e.Compartment.Insurer
 		if len(q.Insurers) > 0 && !slices.Contains(q.Insurers, ik) {
 			continue
 		}
 		r := out[ik]
 		if r == nil {
-			r = &scope.Reach{Insurer: ik, Groups: []scope.Group{}}
-			out[ik], groups[ik] = r, map[string]*scope.Group{}
+			r = &bruteReach{
+				scope.Reach{Insurer: ik, Groups: []scope.Group{}},
+				map[string]scope.Result{}, map[string]map[string]bool{}, map[string]*scope.Group{},
+			}
+			out[ik] = r
 		}
 		second := e.At.Unix()
-		if second < q.From.Unix() || second >= q.To.Unix() || !slices.Contains(q.Credentials, e.Credential) || e.Kind == ledger.KindArrival {
-			continue
-		}
-		result := scope.Reached
-		switch e.Outcome {
-		case ledger.OutcomeDenied:
-			result = scope.Refused
-		case ledger.OutcomePartial:
-			result = scope.Possible
-		}
-		persons := map[querschott.KVNR]bool{}
-		for _, p := range e.Persons {
-			persons[p] = true
-		}
-		if e.Person != "" {
-			persons[e.Person] = true
-		}
-		at := time.Unix(second, 0).UTC()
-		if r.First.IsZero() || at.Before(r.First) {
-			r.First = at
-		}
-		if at.After(r.Last) {
-			r.Last = at
-		}
-		r.Events += uint64(max(len(persons), 1))
-		if len(persons) == 0 {
-			r.Unnamed += uint64(e.Records)
-		}
-		if result != scope.Refused {
-			g := groups[ik][e.Data.String()]
-			if g == nil {
-				g = &scope.Group{Data: e.Data.String()}
-				groups[ik][e.Data.String()] = g
-			}
-			g.Events += uint64(max(len(persons), 1))
-		}
-		for p := range persons {
-			pseudonym := names(ik).Person(p)
-			key := string(ik) + " " + hex.EncodeToString(pseudonym[:])
-			if old := results[key]; old == 0 || result < old {
-				results[key] = result
-			}
-			if result != scope.Refused {
-				if data[key] == nil {
-					data[key] = map[string]bool{}
-				}
-				data[key][e.Data.String()] = true
-			}
+		if second >= q.From.Unix() && second < q.To.Unix() && slices.Contains(q.Credentials, e.Credential) && e.Kind != ledger.KindArrival {
+			r.add(w, e)
 		}
 	}
-	for key, result := range results {
-		ik, pseudonym, _ := strings.Cut(key, " ")
-		r := out[querschott.IK(ik)]
-		p := scope.Person{Pseudonym: pseudonym, Result: result}
-		for d := range data[key] {
-			p.Data = append(p.Data, d)
-			groups[querschott.IK(ik)][d].Persons++
-		}
-		slices.Sort(p.Data)
-		r.Persons = append(r.Persons, p)
-		switch result {
-		case scope.Reached:
-			r.Reached++
-		case scope.Possible:
-			r.Possible++
-		default:
-			r.Excluded++
-		}
-	}
-	var list []scope.Reach
-	for ik, r := range out {
-		for _, g := range groups[ik] {
-			r.Groups = append(r.Groups, *g)
-		}
-		slices.SortFunc(r.Groups, func(x, y scope.Group) int { return strings.Compare(x.Data, y.Data) })
-		slices.SortFunc(r.Persons, func(x, y scope.Person) int { return strings.Compare(x.Pseudonym, y.Pseudonym) })
-		r.Bounds = scope.Bounds{Lower: r.Reached, Best: r.Reached + r.Possible, Upper: r.Reached + r.Possible + r.Unnamed}
-		switch {
-		case r.Reached > 0:
-			r.Grade = scope.GradeReached
-		case r.Bounds.Upper > 0:
-			r.Grade = scope.GradePossible
-		default:
-			r.Grade = scope.GradeExcluded
-		}
-		list = append(list, *r)
+	for _, r := range out {
+		list = append(list, r.finish())
 	}
 	slices.SortFunc(list, func(x, y scope.Reach) int { return strings.Compare(string(x.Insurer), string(y.Insurer)) })
 	return list
+}
+
+func (r *bruteReach) add(w *world, e *ledger.Entry) {
+	result := map[ledger.Outcome]scope.Result{
+		ledger.OutcomeSuccess: scope.Reached, ledger.OutcomeDenied: scope.Refused, ledger.OutcomePartial: scope.Possible,
+	}[e.Outcome]
+	names, err := w.ledger.Names(ledger.InsurerOrigin(domain, r.Insurer, begin.Year()))
+	if err != nil {
+		panic(err)
+	}
+	persons := map[string]bool{}
+	for _, p := range append(slices.Clone(e.Persons), e.Person) {
+		if p != "" {
+			pseudonym := names.Person(p)
+			persons[hex.EncodeToString(pseudonym[:])] = true
+		}
+	}
+	at := e.At.Truncate(time.Second)
+	if r.First.IsZero() || at.Before(r.First) {
+		r.First = at
+	}
+	if at.After(r.Last) {
+		r.Last = at
+	}
+	r.Events += uint64(max(len(persons), 1))
+	if len(persons) == 0 {
+		r.Unnamed += uint64(e.Records)
+	}
+	data := e.Data.String()
+	if result != scope.Refused {
+		if r.groups[data] == nil {
+			r.groups[data] = &scope.Group{Data: data}
+		}
+		r.groups[data].Events += uint64(max(len(persons), 1))
+	}
+	for p := range persons {
+		if old := r.results[p]; old == 0 || result < old {
+			r.results[p] = result
+		}
+		if result != scope.Refused {
+			if r.data[p] == nil {
+				r.data[p] = map[string]bool{}
+			}
+			r.data[p][data] = true
+		}
+	}
+}
+
+func (r *bruteReach) finish() scope.Reach {
+	for pseudonym, result := range r.results {
+		p := scope.Person{Pseudonym: pseudonym, Result: result, Data: slices.Sorted(maps.Keys(r.data[pseudonym]))}
+		for _, d := range p.Data {
+			r.groups[d].Persons++
+		}
+		r.Persons = append(r.Persons, p)
+		*map[scope.Result]*uint64{scope.Reached: &r.Reached, scope.Possible: &r.Possible, scope.Refused: &r.Excluded}[result]++
+	}
+	for _, d := range slices.Sorted(maps.Keys(r.groups)) {
+		r.Groups = append(r.Groups, *r.groups[d])
+	}
+	slices.SortFunc(r.Persons, func(x, y scope.Person) int { return strings.Compare(x.Pseudonym, y.Pseudonym) })
+	r.Bounds = scope.Bounds{Lower: r.Reached, Best: r.Reached + r.Possible, Upper: r.Reached + r.Possible + r.Unnamed}
+	switch {
+	case r.Reached > 0:
+		r.Grade = scope.GradeReached
+	case r.Bounds.Upper > 0:
+		r.Grade = scope.GradePossible
+	default:
+		r.Grade = scope.GradeExcluded
+	}
+	return r.Reach
 }
 
 func (w *world) compare(t failer, q scope.Question) {

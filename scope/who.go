@@ -214,4 +214,3 @@ func (s *Scope) reveal(list []Person, some []int) error {
 	}
 	return nil
 }
-
