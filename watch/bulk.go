@@ -6,7 +6,7 @@ import "time"
 // what was reached, and it hears of it when the gate refused for its own caps.
 type bulk struct {
 	policy *Policy
-	trails *table[bulkTrail]
+	held   held
 }
 
 // spans are the windows in seconds, with the words of their alarms.
@@ -18,14 +18,18 @@ var spans = [3]struct {
 
 // bulkTrail is whom one actor reached in the last 24 hours, as long as that is exact.
 type bulkTrail struct {
-	last  map[uint64]int64 // when each person was reached last
-	steps []bulkStep       // by time; a person stands there once for every second in which it was reached
-	from  [3]int           // first step within each window
-	count [3]int
-	over  [3]int64       // when the last alarm of each window was
-	rough [3]roughWindow // for windows whose cap is too high to hold every person
+	steps []bulkStep  // by time; a person stands there once for every second in which it was reached
+	begin [3]bulkStep // where the first steps lie
+	from  [3]int32    // first step within each window
+	count [3]int32
+	over  [3]uint32       // when the last alarm of each window was, in seconds since 1970
+	known bool            // it is counted in held
+	last  []bulkStep      // when each person was reached last, a table with open addressing; nil while steps are few enough to look through
+	live  int             // persons in it, those of a time that is over too
+	rough *[3]roughWindow // for windows whose cap is too high to hold every person
 }
 
+// bulkStep is a person, and when it was reached in seconds since 1970.
 type bulkStep struct {
 	person uint64
 	at     int64
@@ -37,14 +41,26 @@ type roughWindow struct {
 	seen   distinct
 }
 
+// fewSteps is how many steps are looked through one by one.
+const fewSteps = 16
+
+// maxSteps bounds what is held of one actor.
+const maxSteps = 16 * exactCap
+
 // exactCap is up to which cap persons are held one by one.
 const exactCap = 2048
 
-func newBulk(p *Policy, keys int) *bulk { return &bulk{policy: p, trails: newTable[bulkTrail](keys)} }
+func newBulk(p *Policy) *bulk { return &bulk{policy: p} }
 
 func (*bulk) Name() string { return "D1" }
 
-func (d *bulk) Stats() Stats { return d.trails.stats() }
+func (d *bulk) Stats() Stats { return d.held.stats() }
+
+func (d *bulk) forget(a *actor) {
+	if a.bulk.known {
+		d.held.drop()
+	}
+}
 
 func (d *bulk) Tick(_ time.Time, to []Alarm) []Alarm { return to }
 
@@ -57,7 +73,11 @@ func (d *bulk) Observe(e *Event, to []Alarm) []Alarm {
 	}
 	c := d.policy.limit(e.Role)
 	caps := [3]int{c.Minute, c.Quarter, c.Day}
-	t := d.trails.get(e.Who)
+	t := &e.actor.bulk
+	if !t.known {
+		t.known, t.steps = true, t.begin[:0]
+		d.held.keys++
+	}
 	held := 0 // windows in which every person is held
 	for held < len(caps) && caps[held] <= exactCap {
 		held++
@@ -65,16 +85,16 @@ func (d *bulk) Observe(e *Event, to []Alarm) []Alarm {
 	t.forget(e.Sec, held)
 	t.add(e, held)
 	for i, most := range caps {
-		n, first := t.count[i], e.Sec
+		n, first := int(t.count[i]), e.Sec
 		if i >= held {
 			n, first = t.rough[i].seen.count(), t.rough[i].window*spans[i].seconds
-		} else if t.from[i] < len(t.steps) {
+		} else if int(t.from[i]) < len(t.steps) {
 			first = t.steps[t.from[i]].at
 		}
-		if n <= most || e.Sec-t.over[i] < spans[i].seconds && t.over[i] != 0 || e.Late && i < 2 {
+		if n <= most || e.Sec-int64(t.over[i]) < spans[i].seconds || e.Late && i < 2 {
 			continue
 		}
-		t.over[i] = e.Sec
+		t.over[i] = uint32(e.Sec)
 		to = append(to, e.alarm("D1", spans[i].cause, Exact, High,
 			Number{"persons", float64(n), spans[i].unit}, Number{"cap", float64(most), spans[i].unit}).since(first, n))
 	}
@@ -84,29 +104,72 @@ func (d *bulk) Observe(e *Event, to []Alarm) []Alarm {
 // forget moves the windows on.
 func (t *bulkTrail) forget(now int64, held int) {
 	for i := range held {
-		for t.from[i] < len(t.steps) && now-t.steps[t.from[i]].at >= spans[i].seconds {
-			if s := t.steps[t.from[i]]; t.last[s.person] == s.at {
+		from := int(t.from[i])
+		for ; from < len(t.steps) && now-t.steps[from].at >= spans[i].seconds; from++ {
+			if s := t.steps[from]; t.newest(s.person, from) == s.at {
 				t.count[i]--
-				if i == held-1 {
-					delete(t.last, s.person)
-				}
 			}
-			t.from[i]++
 		}
+		t.from[i] = int32(from)
 	}
 	if held == 0 {
 		return
 	}
-	if cut := t.from[held-1]; cut > 64 && cut > len(t.steps)/2 { // what every window has left
+	if cut := t.from[held-1]; cut > 8 && int(cut) > len(t.steps)/2 { // what every window has left
 		t.steps = append(t.steps[:0], t.steps[cut:]...)
 		for i := range held {
 			t.from[i] -= cut
 		}
+		if len(t.steps) <= fewSteps/2 {
+			t.last, t.live = nil, 0
+		}
+	}
+}
+
+// newest returns when a person was reached last, 0 for never; it does not look before the step from.
+func (t *bulkTrail) newest(person uint64, from int) int64 {
+	if t.last != nil {
+		return t.find(person).at
+	}
+	for i := len(t.steps) - 1; i >= from; i-- {
+		if t.steps[i].person == person {
+			return t.steps[i].at
+		}
+	}
+	return 0
+}
+
+// find returns the place of a person, or the free one where it may be put.
+func (t *bulkTrail) find(person uint64) *bulkStep {
+	mask := len(t.last) - 1
+	for i := int(person) & mask; ; i = (i + 1) & mask {
+		if s := &t.last[i]; s.person == person || s.at == 0 {
+			return s
+		}
+	}
+}
+
+// index makes the table anew from the steps that some window has.
+func (t *bulkTrail) index(from int) {
+	size := 4 * fewSteps
+	for size < 2*(len(t.steps)-from) {
+		size *= 2
+	}
+	t.last, t.live = make([]bulkStep, size), 0
+	for _, s := range t.steps[from:] {
+		at := t.find(s.person)
+		if at.at == 0 {
+			t.live++
+		}
+		*at = s
 	}
 }
 
 // add counts a person to every window in which it is new.
 func (t *bulkTrail) add(e *Event, held int) {
+	if held < len(spans) && t.rough == nil {
+		t.rough = &[3]roughWindow{}
+	}
 	for i := held; i < len(spans); i++ {
 		r := &t.rough[i]
 		if w := e.Sec / spans[i].seconds; w != r.window {
@@ -118,21 +181,31 @@ func (t *bulkTrail) add(e *Event, held int) {
 	if held == 0 {
 		return
 	}
-	at, known := t.last[e.Subject]
-	if known && at == e.Sec {
+	from := int(t.from[held-1])
+	at := t.newest(e.Subject, from)
+	if at == e.Sec {
 		return
 	}
-	if !known && len(t.last) > exactCap {
+	if e.Sec-at >= spans[held-1].seconds {
+		at = 0
+	}
+	if len(t.steps)-from > maxSteps {
 		return // far above every exact cap, which has raised its alarm; memory stays bounded
 	}
 	for i := range held {
-		if !known || e.Sec-at >= spans[i].seconds {
+		if at == 0 || e.Sec-at >= spans[i].seconds {
 			t.count[i]++
 		}
 	}
-	if t.last == nil {
-		t.last = map[uint64]int64{}
-	}
-	t.last[e.Subject] = e.Sec
 	t.steps = append(t.steps, bulkStep{e.Subject, e.Sec})
+	switch {
+	case t.last == nil && len(t.steps)-from > fewSteps || t.last != nil && 4*(t.live+1) > 3*len(t.last):
+		t.index(from)
+	case t.last != nil:
+		s := t.find(e.Subject)
+		if s.at == 0 {
+			t.live++
+		}
+		*s = bulkStep{e.Subject, e.Sec}
+	}
 }

@@ -11,37 +11,66 @@ const exactly = 512
 
 // distinct counts different values: exactly while they are few, then with a HyperLogLog of 2^10 registers (Flajolet et al.
 // 2007; standard error 1.04/sqrt(1024) = 3.3 %). It is for detectors; how many persons were reached in an incident is
-// another question, with exact answers.
+// another question, with exact answers. The values are hashes; 0 and 1 are the same.
 type distinct struct {
-	few  map[uint64]struct{}
+	few  []uint64 // a table with open addressing; 0 is a free place
 	many *[1024]uint8
-	n    int // while many is nil: len(few), else the last estimate
+	n    int // while many is nil: exact, else the last estimate
 	dirt int // register changes since the estimate
 }
 
 // add adds a value and reports whether it is new. In a large set a new value may look old, never the other way round for
 // the same value twice in a row.
 func (d *distinct) add(v uint64) bool {
-	if d.many == nil {
-		if _, ok := d.few[v]; ok {
-			return false
-		}
-		if d.few == nil {
-			d.few = map[uint64]struct{}{}
-		}
-		d.few[v] = struct{}{}
-		if d.n = len(d.few); d.n > exactly {
-			d.grow()
-		}
-		return true
+	if d.many != nil {
+		return d.register(v)
 	}
-	return d.register(v)
+	v = max(v, 1)
+	if len(d.few) == 0 {
+		d.few = make([]uint64, 4)
+	}
+	i, known := place(d.few, v)
+	if known {
+		return false
+	}
+	d.few[i] = v
+	if d.n++; d.n > exactly {
+		d.grow()
+	} else if 4*d.n > 3*len(d.few) {
+		d.widen()
+	}
+	return true
+}
+
+// place returns where a value stands, or the free place where it may be put.
+func place(table []uint64, v uint64) (i int, known bool) {
+	mask := len(table) - 1
+	for i = int(v) & mask; table[i] != 0; i = (i + 1) & mask {
+		if table[i] == v {
+			return i, true
+		}
+	}
+	return i, false
+}
+
+// widen makes twice as much room.
+func (d *distinct) widen() {
+	old := d.few
+	d.few = make([]uint64, 2*len(old))
+	for _, v := range old {
+		if v != 0 {
+			i, _ := place(d.few, v)
+			d.few[i] = v
+		}
+	}
 }
 
 func (d *distinct) grow() {
 	d.many = new([1024]uint8)
-	for v := range d.few {
-		d.register(v)
+	for _, v := range d.few {
+		if v != 0 {
+			d.register(v)
+		}
 	}
 	d.few, d.n = nil, d.estimate()
 }
@@ -85,8 +114,10 @@ func (d *distinct) estimate() int {
 // merge adds all values of another set.
 func (d *distinct) merge(o *distinct) {
 	if o.many == nil {
-		for v := range o.few {
-			d.add(v)
+		for _, v := range o.few {
+			if v != 0 {
+				d.add(v)
+			}
 		}
 		return
 	}
@@ -101,7 +132,12 @@ func (d *distinct) merge(o *distinct) {
 
 // reset empties the set and keeps its memory, unless it was large.
 func (d *distinct) reset() {
-	clear(d.few)
+	if len(d.few) > 256 {
+		d.few = nil
+	}
+	if d.n > 0 {
+		clear(d.few)
+	}
 	d.many, d.n, d.dirt = nil, 0, 0
 }
 

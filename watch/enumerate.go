@@ -10,18 +10,28 @@ import (
 // account that keeps asking for others, or gets to more of them than a family has, breaks the rule. Whoever spreads his
 // attempts over many accounts is found by the network they come from.
 type enumeration struct {
-	accounts *table[accountTrail]
+	accounts held
 	networks *table[networkTrail]
+	window   int64                   // number of the ten minutes
+	failing  [failingNetworks]uint64 // bits of the networks that had a failure in them, by hash
 }
 
+// accountTrail is what one account saw today, and where it was refused.
 type accountTrail struct {
 	day     int
 	persons distinct
 	refused burst
 }
 
+// ownTrail is the first person that an account saw today; most see no other.
+type ownTrail struct {
+	person uint64
+	day    int
+}
+
+// networkTrail is a network since its first failure in these ten minutes. What succeeded before it does not count.
 type networkTrail struct {
-	window int64 // number of the ten minutes
+	window int64
 	names  distinct
 	failed int
 	asked  int
@@ -32,11 +42,13 @@ const (
 	strangeMost = 3   // refused attempts on another person within strangeSpan
 	strangeSpan = 600 // seconds
 	namesMost   = 30  // different accounts or persons with failures, of one network in ten minutes
-	failedShare = 0.5 // of the network's requests in these ten minutes
+	failedShare = 0.5 // of the network's requests since the first failure in these ten minutes
+
+	failingNetworks = 1 << 12 // words of the table of failing networks
 )
 
 func newEnumeration(keys int) *enumeration {
-	return &enumeration{accounts: newTable[accountTrail](keys), networks: newTable[networkTrail](keys / 4)}
+	return &enumeration{networks: newTable[networkTrail](keys / 4)}
 }
 
 func (*enumeration) Name() string { return "D5" }
@@ -44,6 +56,12 @@ func (*enumeration) Name() string { return "D5" }
 func (d *enumeration) Stats() Stats {
 	a, n := d.accounts.stats(), d.networks.stats()
 	return Stats{a.Keys + n.Keys, a.Evicted + n.Evicted}
+}
+
+func (d *enumeration) forget(a *actor) {
+	if a.account != nil {
+		d.accounts.drop()
+	}
 }
 
 func (d *enumeration) Tick(_ time.Time, to []Alarm) []Alarm { return to }
@@ -60,9 +78,8 @@ func (d *enumeration) Observe(e *Event, to []Alarm) []Alarm {
 }
 
 func (d *enumeration) account(e *Event, to []Alarm) []Alarm {
-	t := d.accounts.get(e.Who)
 	if e.Result == Denied && (e.Cause == "foreign-person" || e.Cause == "foreign-insurer") {
-		if first, full := t.refused.add(e.Sec, strangeMost, strangeSpan); full {
+		if first, full := d.trail(e).refused.add(e.Sec, strangeMost, strangeSpan); full {
 			to = append(to, e.alarm("D5", "foreign-person", Exact, High, Number{"attempts", strangeMost, "requests"},
 				Number{"window", strangeSpan, "s"}).since(first, strangeMost))
 		}
@@ -70,28 +87,56 @@ func (d *enumeration) account(e *Event, to []Alarm) []Alarm {
 	if e.Result != Reached || e.Subject == 0 {
 		return to
 	}
+	own := &e.actor.own
+	if own.day != e.Day {
+		*own = ownTrail{e.Subject, e.Day}
+	}
+	if own.person == e.Subject {
+		return to
+	}
+	t := d.trail(e)
 	if t.day != e.Day {
 		t.persons.reset()
 		t.day = e.Day
 	}
-	if t.persons.add(e.Subject) && t.persons.count() == familyMost+1 {
+	if t.persons.add(e.Subject) && t.persons.count() == familyMost { // and the first one
 		to = append(to, e.alarm("D5", "many-persons", Exact, Critical, Number{"persons", familyMost + 1, "persons/day"},
 			Number{"limit", familyMost, "persons/day"}))
 	}
 	return to
 }
 
+func (d *enumeration) trail(e *Event) *accountTrail {
+	if e.actor.account == nil {
+		e.actor.account = &accountTrail{}
+		d.accounts.keys++
+	}
+	return e.actor.account
+}
+
 func (d *enumeration) network(e *Event, to []Alarm) []Alarm {
 	if e.Address == "" {
 		return to
 	}
-	n := d.networks.get(network(e.Address))
-	if w := e.Sec / 600; n.window != w {
+	w := e.Sec / 600
+	if d.window != w {
+		d.window, d.failing = w, [failingNetworks]uint64{}
+	}
+	where := network(e.Address)
+	h := hash(where)
+	word, bit := &d.failing[h%failingNetworks], uint64(1)<<(h>>58)
+	failed := e.Result == NotFound || e.Result == Denied
+	if !failed && *word&bit == 0 {
+		return to
+	}
+	*word |= bit
+	n := d.networks.get(where)
+	if n.window != w {
 		n.names.reset()
 		n.window, n.failed, n.asked = w, 0, 0
 	}
 	n.asked++
-	if e.Result != NotFound && e.Result != Denied {
+	if !failed {
 		return to
 	}
 	n.failed++

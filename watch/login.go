@@ -4,9 +4,7 @@ import "time"
 
 // stolenLogin is D7: an employee whose credential comes from a network and with a key that were never seen, and then does
 // what it never did. Each of them alone is a new laptop or a train; together they are for the analyst's list. It contains nothing.
-type stolenLogin struct {
-	habits *table[habit]
-}
+type stolenLogin struct{ held held }
 
 // habit is where somebody usually works from.
 type habit struct {
@@ -29,11 +27,15 @@ const (
 
 const habitDays = 10 // days after which somebody has habits
 
-func newStolenLogin(keys int) *stolenLogin { return &stolenLogin{habits: newTable[habit](keys)} }
-
 func (*stolenLogin) Name() string { return "D7" }
 
-func (d *stolenLogin) Stats() Stats { return d.habits.stats() }
+func (d *stolenLogin) Stats() Stats { return d.held.stats() }
+
+func (d *stolenLogin) forget(a *actor) {
+	if a.staff != nil && a.staff.habit.days > 0 {
+		d.held.drop()
+	}
+}
 
 func (d *stolenLogin) Tick(_ time.Time, to []Alarm) []Alarm { return to }
 
@@ -41,8 +43,11 @@ func (d *stolenLogin) Observe(e *Event, to []Alarm) []Alarm {
 	if e.Result != Reached || !reasons(e.Role) || e.Address == "" && e.Binding == "" {
 		return to
 	}
-	h := d.habits.get(e.Who)
+	h := &e.actor.clerk().habit
 	if h.day != e.Day {
+		if h.days == 0 {
+			d.held.keys++
+		}
 		h.day, h.fresh, h.first = e.Day, 0, e.Sec
 		h.days++
 	}

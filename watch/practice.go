@@ -10,7 +10,7 @@ import (
 // practice is D8: card checks of a practice against its own weekdays of the last quarter, and at night. What moves all
 // practices, a Monday or the start of a quarter, is taken out by what the others do today.
 type practice struct {
-	trails   *table[practiceTrail]
+	held     held
 	calendar calendar
 	day      int
 	counts   [2][]float64 // daily counts of yesterday and of today, for those without a past
@@ -43,18 +43,27 @@ const (
 	strangeBase = 40   // card checks a day that nobody is suspected for without a past
 )
 
-func newPractice(keys int) *practice { return &practice{trails: newTable[practiceTrail](keys)} }
-
 func (*practice) Name() string { return "D8" }
 
-func (d *practice) Stats() Stats { return d.trails.stats() }
+func (d *practice) Stats() Stats { return d.held.stats() }
+
+func (d *practice) forget(a *actor) {
+	if a.practice != nil {
+		d.held.drop()
+	}
+}
 
 func (d *practice) Observe(e *Event, to []Alarm) []Alarm {
 	if e.Role != querschott.RolePractice || e.Service.ByMail() || e.Result != Reached && e.Result != NotFound {
 		return to
 	}
 	d.day = e.Day
-	t := d.trails.get(e.Who)
+	t := e.actor.practice
+	if t == nil {
+		t = &practiceTrail{}
+		e.actor.practice = t
+		d.held.keys++
+	}
 	if t.day != e.Day {
 		d.begin(t, e)
 	}

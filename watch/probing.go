@@ -5,13 +5,18 @@ import "time"
 // probing is D4: somebody tries what is not his. The gate refuses it always; the alarm says that it was tried. An access to
 // another insurer's data that did not fail is a fact of its own, whoever it was.
 type probing struct {
-	trails *table[probeTrail]
+	held held // actors with failures
 }
 
+// probeTrail is the failures of one actor.
 type probeTrail struct {
 	foreign burst
 	missing burst
-	asked   [4]uint16 // requests by quarter of an hour
+}
+
+// askTrail is how many requests one actor made.
+type askTrail struct {
+	asked   [4]uint16 // by quarter of an hour
 	quarter int64     // number of the newest
 }
 
@@ -22,28 +27,39 @@ const (
 	probeSpan    = 600 // seconds
 )
 
-func newProbing(keys int) *probing { return &probing{trails: newTable[probeTrail](keys)} }
-
 func (*probing) Name() string { return "D4" }
 
-func (d *probing) Stats() Stats { return d.trails.stats() }
+func (d *probing) Stats() Stats { return d.held.stats() }
+
+func (d *probing) forget(a *actor) {
+	if a.probes != nil {
+		d.held.drop()
+	}
+}
+
+func (d *probing) trail(a *actor) *probeTrail {
+	if a.probes == nil {
+		a.probes = &probeTrail{}
+		d.held.keys++
+	}
+	return a.probes
+}
 
 func (d *probing) Tick(_ time.Time, to []Alarm) []Alarm { return to }
 
 func (d *probing) Observe(e *Event, to []Alarm) []Alarm {
-	t := d.trails.get(e.Who)
-	asked := t.ask(e.Sec)
+	asked := e.actor.asked.ask(e.Sec)
 	abroad := e.Cause == "foreign-insurer" || e.Tenant != "" && e.Insurer != "" && e.Tenant != e.Insurer
 	switch {
 	case abroad && e.Result == Reached && !e.Job:
 		return append(to, e.alarm("D4", "foreign-insurer-reached", Exact, Critical, Number{"records", float64(e.Records), "records"}))
 	case abroad && (e.Result == Denied || e.Result == NotFound):
-		if first, full := t.foreign.add(e.Sec, foreignMost, probeSpan); full {
+		if first, full := d.trail(e.actor).foreign.add(e.Sec, foreignMost, probeSpan); full {
 			return append(to, e.alarm("D4", "foreign-insurer", Exact, High, Number{"attempts", foreignMost, "requests"},
 				Number{"window", probeSpan, "s"}).since(first, foreignMost))
 		}
 	case e.Result == NotFound:
-		first, full := t.missing.add(e.Sec, missingMost, probeSpan)
+		first, full := d.trail(e.actor).missing.add(e.Sec, missingMost, probeSpan)
 		if share := missingMost / float64(max(asked, missingMost)); full && share >= missingShare {
 			return append(to, e.alarm("D4", "not-found-run", Statistical, Medium, Number{"not_found", missingMost, "requests"},
 				Number{"window", probeSpan, "s"}, Number{"share_at_least", share, "of the last half hour"}).since(first, missingMost))
@@ -53,7 +69,7 @@ func (d *probing) Observe(e *Event, to []Alarm) []Alarm {
 }
 
 // ask counts a request and returns how many there were in the running and the last two quarters of an hour.
-func (t *probeTrail) ask(sec int64) (n int) {
+func (t *askTrail) ask(sec int64) (n int) {
 	for q := sec / 900; t.quarter < q; t.quarter++ {
 		if q-t.quarter > int64(len(t.asked)) {
 			t.asked, t.quarter = [4]uint16{}, q-1

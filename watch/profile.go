@@ -2,6 +2,7 @@ package watch
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/querschott/querschott"
@@ -32,25 +33,26 @@ const (
 	maxCommon  = 3.0 // the common factor is at most this
 )
 
-// profile is what is known of one key: its own past, and today.
+// profile is what is known of one key: its own past, and today. What every event needs stands first.
 type profile struct {
 	group, role *peers
+	day         int // the day of what follows
+	last        int64
+	value       float64
+	told        bool    // an alarm was raised today
+	gone        bool    // its actor is forgotten
+	base        float64 // expected today before the common factor
+	sd          float64
+	c           float64 // the cumulative sum up to yesterday
+	first       int64
+	events      int
 
-	days   [remembered]float32 // values of the last present days, seasonality taken out
-	n      int                 // filled
+	who    *Alarm     // whom an alarm of the end of the day would name
+	trail  *slowTrail // of D10
+	n      int        // days that are filled
 	next   int
-	c      float64 // the cumulative sum up to yesterday
-	frozen int     // present days that were not learned from, in a row
-
-	day    int // the day of what follows
-	value  float64
-	base   float64 // expected today before the common factor
-	sd     float64
-	told   bool // an alarm was raised today
-	first  int64
-	last   int64
-	events int
-	who    Alarm // whom an alarm would name
+	frozen int                 // present days that were not learned from, in a row
+	days   [remembered]float32 // values of the last present days, seasonality taken out
 }
 
 // peers is a group of keys that are compared: one role of one insurer, or one role everywhere.
@@ -70,15 +72,26 @@ type peers struct {
 // profiler keeps profiles and judges daily values, while the day lasts.
 type profiler struct {
 	rule    rule
-	keys    *table[profile]
+	all     []*profile // that were ever open and are not forgotten
+	gone    int        // of them, to be forgotten at the end of the day
+	evicted uint64
 	groups  map[string]*peers
 	present []*profile
 	day     int
 	wd      time.Weekday
 }
 
-func newProfiler(r rule, keys int) *profiler {
-	return &profiler{rule: r, keys: newTable[profile](keys), groups: map[string]*peers{}}
+func newProfiler(r rule) *profiler { return &profiler{rule: r, groups: map[string]*peers{}} }
+
+func (p *profiler) stats() Stats { return Stats{Keys: len(p.all) - p.gone, Evicted: p.evicted} }
+
+// forget takes a profile out at the end of the day.
+func (p *profiler) forget(f *profile) {
+	if f.group != nil && !f.gone {
+		f.gone = true
+		p.gone++
+		p.evicted++
+	}
 }
 
 // maxGroups bounds the groups; a key of a further group is compared with its role only.
@@ -98,25 +111,26 @@ func (p *profiler) peers(name string) *peers {
 	return g
 }
 
-// open returns the profile of a key that is present today. Group and role are asked for once a day.
-func (p *profiler) open(key string, e *Event, group func(*Event) (group, role string)) *profile {
-	f := p.keys.get(key)
+// open makes the profile of a key one that is present today. Group and role are asked for once a day.
+func (p *profiler) open(f *profile, e *Event, group func(*Event) (group, role string)) {
 	if f.group != nil && f.day == e.Day {
 		f.last = e.Sec
-		return f
+		return
+	}
+	if f.group == nil {
+		p.all = append(p.all, f)
 	}
 	p.day, p.wd = e.Day, e.Weekday
 	g, r := group(e)
 	f.group, f.role = p.peers("g\x00"+g), p.peers("r\x00"+r)
 	f.day, f.value, f.told, f.first, f.last, f.events = e.Day, 0, false, e.Sec, e.Sec, 0
 	f.base, f.sd = p.expect(f)
-	f.who = Alarm{Actor: querschott.Actor(e.Who), Credential: e.Credential, Insurer: e.home(), Service: e.Service}
+	f.who = &Alarm{Actor: querschott.Actor(e.Who), Credential: e.Credential, Insurer: e.home(), Service: e.Service}
 	p.present = append(p.present, f)
 	for _, g := range [...]*peers{f.group, f.role} {
 		g.members = append(g.members, f)
 		g.expected += f.base
 	}
-	return f
 }
 
 // circle is whom a key is compared with.
@@ -302,9 +316,12 @@ func (p *profiler) regroup() {
 		g.members, g.means, g.value, g.expected = g.members[:0], g.means[:0], 0, 0
 	}
 	sds := map[*peers][]float64{}
-	for s := p.keys.first; s != nil; s = s.next {
-		f := &s.value
-		if f.group == nil || f.n == 0 || p.day-f.day > remembered {
+	if p.gone > 0 {
+		p.all = slices.DeleteFunc(p.all, func(f *profile) bool { return f.gone })
+		p.gone = 0
+	}
+	for _, f := range p.all {
+		if f.n == 0 || p.day-f.day > remembered {
 			continue
 		}
 		m, sd := f.own()

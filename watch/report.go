@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/querschott/querschott"
 )
 
 // Counts is what happened to the events.
@@ -24,6 +26,8 @@ type Share struct {
 	Explained   uint64  `json:"explained"` // of these, with a reference that says why
 	Implied     uint64  `json:"implied"`   // of these, by a role that needs none: a practice with the card, the insured person
 	Share       float64 `json:"share"`     // of those that need a reference, how many have one; 1 when none needs one
+
+	of querschott.Compartment
 }
 
 // Report is everything that a Watch has to say.

@@ -11,7 +11,6 @@ import (
 // with every event, not at the end of the day.
 type slow struct {
 	profiler *profiler
-	today    *table[slowTrail]
 	calendar calendar
 	day      int
 	limits   map[*peers]float64 // of persons in 28 days, by role
@@ -38,13 +37,17 @@ const (
 	monthTimes = 3.0 // times what 90 % of the role stay below
 )
 
-func newSlow(keys int) *slow {
-	return &slow{profiler: newProfiler(slowRule, keys), today: newTable[slowTrail](keys), limits: map[*peers]float64{}}
-}
+func newSlow() *slow { return &slow{profiler: newProfiler(slowRule), limits: map[*peers]float64{}} }
 
 func (*slow) Name() string { return "D10" }
 
-func (d *slow) Stats() Stats { return d.profiler.keys.stats() }
+func (d *slow) Stats() Stats { return d.profiler.stats() }
+
+func (d *slow) forget(a *actor) {
+	if a.staff != nil {
+		d.profiler.forget(&a.staff.slow)
+	}
+}
 
 // peerGroup names whom an actor is compared with.
 func peerGroup(e *Event) (group, role string) {
@@ -53,15 +56,19 @@ func peerGroup(e *Event) (group, role string) {
 }
 
 func (d *slow) Observe(e *Event, to []Alarm) []Alarm {
-	if e.Result != Reached || e.Subject == 0 || !reasons(e.Role) {
+	if !e.needsReason() {
 		return to
 	}
 	d.day = e.Day
-	f := d.profiler.open(e.Who, e, peerGroup)
+	c := e.actor.clerk()
+	f, t := &c.slow, &c.trail
+	if f.group == nil {
+		f.trail = t
+	}
+	d.profiler.open(f, e, peerGroup)
 	if e.Explained {
 		return to
 	}
-	t := d.today.get(e.Who)
 	if t.day != e.Day {
 		t.seen.reset()
 		t.day = e.Day
@@ -119,10 +126,7 @@ func (d *slow) Tick(now time.Time, to []Alarm) []Alarm {
 	}
 	bounds := map[*peers][]float64{}
 	d.profiler.close(func(f *profile) {
-		t := d.today.peek(string(f.who.Actor))
-		if t == nil {
-			return
-		}
+		t := f.trail
 		b := t.bound()
 		bounds[f.role] = append(bounds[f.role], float64(b))
 		if limit := d.limits[f.role]; limit > 0 && float64(b) > limit && t.week-t.told >= 4 {
@@ -145,7 +149,7 @@ func (d *slow) overMonth(f *profile, t *slowTrail, limit float64, to []Alarm) []
 		return to
 	}
 	t.told = t.week
-	a := f.who
+	a := *f.who
 	a.Detector, a.Cause, a.Kind, a.Severity, a.Time = "D10", "unexplained-month", Statistical, Medium, time.Unix(f.last, 0).UTC()
 	a.Arithmetic = []Number{{"persons", n, "persons/28 days"}, {"limit", limit, "persons/28 days"}}
 	a.Events = Span{time.Unix(f.first, 0).UTC(), a.Time, f.events}
@@ -156,10 +160,15 @@ func (d *slow) overMonth(f *profile, t *slowTrail, limit float64, to []Alarm) []
 // are compared with the group's past and with the same role elsewhere. One actor adds at most what D10 would not notice.
 type mules struct {
 	profiler *profiler
-	today    *table[muleTrail]
-	names    map[muleGroup]string
+	groups   map[muleGroup]*muleSum
 	calendar calendar
 	day      int
+}
+
+// muleSum is one group.
+type muleSum struct {
+	name    string
+	profile profile
 }
 
 // muleGroup is whose sum is taken.
@@ -168,9 +177,12 @@ type muleGroup struct {
 	role    querschott.Role
 }
 
+// muleTrail is one actor's part of its group's sum.
 type muleTrail struct {
 	day  int
 	seen distinct
+	key  muleGroup
+	sum  *muleSum
 }
 
 // muleRule compares sums of groups, which differ less from day to day than persons do.
@@ -178,41 +190,49 @@ var muleRule = rule{
 	k: 1.5, h: 12, oneFloor: 100, oneSD: 12, oneTimes: 4, relative: 0.15, least: 60, ownDays: 10, others: 3, share: 4,
 }
 
-const (
-	muleMost = 30      // persons that one actor adds to the sum of its group
-	muleKeys = 200_000 // actors of one day
-)
+const muleMost = 30 // persons that one actor adds to the sum of its group
 
 func newMules() *mules {
-	return &mules{profiler: newProfiler(muleRule, maxGroups), today: newTable[muleTrail](muleKeys), names: map[muleGroup]string{}}
+	return &mules{profiler: newProfiler(muleRule), groups: map[muleGroup]*muleSum{}}
 }
 
 func (*mules) Name() string { return "D15" }
 
-func (d *mules) Stats() Stats {
-	s, g := d.today.stats(), d.profiler.keys.stats()
-	return Stats{s.Keys + g.Keys, s.Evicted + g.Evicted}
+func (d *mules) Stats() Stats { return d.profiler.stats() }
+
+// sum returns the group of an actor, nil if there are too many groups.
+func (d *mules) sum(e *Event, t *muleTrail) *muleSum {
+	k := muleGroup{e.Tenant, e.Role}
+	if t.sum != nil && t.key == k {
+		return t.sum
+	}
+	s := d.groups[k]
+	if s == nil {
+		if len(d.groups) >= maxGroups {
+			return nil
+		}
+		s = &muleSum{name: "group:" + string(e.Tenant) + "/" + string(e.Role)}
+		d.groups[k] = s
+	}
+	t.key, t.sum = k, s
+	return s
 }
 
 func (d *mules) Observe(e *Event, to []Alarm) []Alarm {
-	if e.Result != Reached || e.Subject == 0 || !reasons(e.Role) || e.Tenant == "" {
+	if !e.needsReason() || e.Tenant == "" {
 		return to
 	}
 	d.day = e.Day
-	k := muleGroup{e.Tenant, e.Role}
-	group := d.names[k]
-	if group == "" {
-		if len(d.names) >= maxGroups {
-			return to
-		}
-		group = "group:" + string(e.Tenant) + "/" + string(e.Role)
-		d.names[k] = group
+	t := &e.actor.clerk().mule
+	sum := d.sum(e, t)
+	if sum == nil {
+		return to
 	}
-	f := d.profiler.open(group, e, func(e *Event) (string, string) { return string(e.Role), string(e.Role) })
+	f := &sum.profile
+	d.profiler.open(f, e, func(e *Event) (string, string) { return string(e.Role), string(e.Role) })
 	if e.Explained {
 		return to
 	}
-	t := d.today.get(e.Who)
 	if t.day != e.Day {
 		t.seen.reset()
 		t.day = e.Day
@@ -225,7 +245,7 @@ func (d *mules) Observe(e *Event, to []Alarm) []Alarm {
 		return to
 	}
 	a := e.alarm("D15", "group-"+v.cause, Statistical, High, v.numbers(&muleRule, "persons")...).since(f.first, f.events)
-	a.Actor, a.Credential = querschott.Actor(group), ""
+	a.Actor, a.Credential = querschott.Actor(sum.name), ""
 	return append(to, a)
 }
 

@@ -7,13 +7,11 @@ import (
 )
 
 // token is D14: a token in somebody else's hands. The gate has refused it already where it could know.
-type token struct {
-	credentials *table[keysOf]
-	refusals    *table[burst]
-}
+type token struct{ held held }
 
 // keysOf is with which keys a credential was used.
 type keysOf struct {
+	credential  uint64
 	key, before uint64 // the last one, and the one before
 	since, last int64  // when the last one was used first and last
 	back        int64  // when the one before was used last
@@ -39,17 +37,62 @@ const (
 	repeatedMost = 3
 	repeatedSpan = 600  // seconds
 	betweenKeys  = 3600 // seconds within which two keys that take turns are two holders
-)
 
-func newToken(keys int) *token {
-	return &token{credentials: newTable[keysOf](keys), refusals: newTable[burst](keys / 4)}
-}
+	credentialsKept = 4 // of one actor
+)
 
 func (*token) Name() string { return "D14" }
 
-func (d *token) Stats() Stats {
-	a, b := d.credentials.stats(), d.refusals.stats()
-	return Stats{a.Keys + b.Keys, a.Evicted + b.Evicted}
+func (d *token) Stats() Stats { return d.held.stats() }
+
+func (d *token) forget(a *actor) {
+	if a.keys.credential != 0 {
+		d.held.drop()
+	}
+}
+
+// of returns what is known of an actor's credential, the one that it used last first. One that is not known takes the place of
+// the one that was quiet longest.
+func (d *token) of(a *actor, credential uint64) *keysOf {
+	if a.keys.credential == credential {
+		return &a.keys
+	}
+	if a.keys.credential == 0 {
+		d.held.keys++
+		a.keys.credential = credential
+		return &a.keys
+	}
+	var old *keysOf
+	for i := range a.others {
+		k := &a.others[i]
+		if k.credential == credential {
+			a.keys, *k = *k, a.keys
+			return &a.keys
+		}
+		if old == nil || k.last < old.last {
+			old = k
+		}
+	}
+	if len(a.others) < credentialsKept-1 {
+		a.others = append(a.others, a.keys)
+	} else {
+		*old = a.keys
+	}
+	a.keys = keysOf{credential: credential}
+	return &a.keys
+}
+
+// refused notes a refusal that bad luck may bring about once.
+func (a *actor) refused(e *Event) (first int64, full bool) {
+	b := a.refusals[e.Cause]
+	if b == nil {
+		if a.refusals == nil {
+			a.refusals = map[string]*burst{}
+		}
+		b = &burst{}
+		a.refusals[e.Cause] = b
+	}
+	return b.add(e.Sec, repeatedMost, repeatedSpan)
 }
 
 func (d *token) Tick(_ time.Time, to []Alarm) []Alarm { return to }
@@ -60,7 +103,7 @@ func (d *token) Observe(e *Event, to []Alarm) []Alarm {
 	case stolen[e.Cause]:
 		return append(to, e.alarm("D14", "token-"+e.Cause, Exact, High, Number{"refused", 1, "requests"}))
 	case repeated[e.Cause]:
-		if first, full := d.refusals.get(e.Who+"\x00"+e.Cause).add(e.Sec, repeatedMost, repeatedSpan); full {
+		if first, full := e.actor.refused(e); full {
 			return append(to, e.alarm("D14", "token-"+e.Cause, Exact, High, Number{"refused", repeatedMost, "requests"},
 				Number{"window", repeatedSpan, "s"}).since(first, repeatedMost))
 		}
@@ -69,12 +112,12 @@ func (d *token) Observe(e *Event, to []Alarm) []Alarm {
 	if e.Binding == "" || e.Credential == "" || e.Result != Reached {
 		return to
 	}
-	k, h := d.credentials.get(string(e.Credential)), hash(e.Binding)
+	k, h := d.of(e.actor, max(hash(string(e.Credential)), 1)), hash(e.Binding)
 	switch {
 	case k.key == h:
 	case k.before == h && e.Sec-k.back < betweenKeys: // A, B, A: a key that was replaced does not come back
 		to = append(to, e.alarm("D14", "two-keys", Exact, High, Number{"keys", 2, "keys"}, Number{"window", betweenKeys, "s"}).since(k.since, 2))
-		*k = keysOf{key: h}
+		*k = keysOf{credential: k.credential, key: h}
 	default:
 		k.before, k.back, k.key, k.since = k.key, k.last, h, e.Sec
 	}

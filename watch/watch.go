@@ -49,6 +49,7 @@ type Watch struct {
 	mu        sync.Mutex // guards everything below; held for one event at a time
 	detectors []Detector
 	order     *order
+	actors    *actors
 	calendar  calendar
 	from, now time.Time // the first and the newest event time that counts
 	day       int       // local day of now
@@ -61,6 +62,7 @@ type Watch struct {
 	budget    map[week]int
 	counts    Counts
 	explained map[querschott.Compartment]*Share
+	share     *Share // the one that was counted last
 }
 
 // week is one insurer's week of alarms.
@@ -89,7 +91,7 @@ func New(cfg Config) (*Watch, error) {
 		cfg.Keys = standardKeys
 	}
 	w := &Watch{
-		cfg: cfg, policy: cfg.Policy, live: map[string]bool{}, jobs: map[string]*Job{}, order: newOrder(),
+		cfg: cfg, policy: cfg.Policy, live: map[string]bool{}, jobs: map[string]*Job{}, order: newOrder(), actors: newActors(cfg.Keys),
 		folds: newTable[*Alarm](maxFolds), budget: map[week]int{}, explained: map[querschott.Compartment]*Share{},
 	}
 	for _, d := range cfg.Policy.Live {
@@ -101,6 +103,9 @@ func New(cfg Config) (*Watch, error) {
 	for _, d := range builtin(&w.cfg, w.jobs, w.order) {
 		if !slices.Contains(cfg.Policy.Off, d.Name()) {
 			w.detectors = append(w.detectors, d)
+			if f, ok := d.(interface{ forget(*actor) }); ok {
+				w.actors.forget = append(w.actors.forget, f.forget)
+			}
 		}
 	}
 	w.detectors = append(w.detectors, cfg.Also...)
@@ -110,9 +115,8 @@ func New(cfg Config) (*Watch, error) {
 // builtin makes the detectors of the house.
 func builtin(cfg *Config, jobs map[string]*Job, o *order) []Detector {
 	return []Detector{
-		newBulk(cfg.Policy, cfg.Keys), newJobs(jobs), newCanary(cfg.Canaries, cfg.Keys), newProbing(cfg.Keys), newEnumeration(cfg.Keys),
-		newStolenLogin(cfg.Keys), newPractice(cfg.Keys), newSlow(cfg.Keys), newToken(cfg.Keys), newMules(), newSilence(o),
-		newShared(cfg.Keys), newCases(cfg.Keys),
+		newBulk(cfg.Policy), newJobs(jobs), newCanary(cfg.Canaries, cfg.Keys), &probing{}, newEnumeration(cfg.Keys),
+		&stolenLogin{}, &practice{}, newSlow(), &token{}, newMules(), newSilence(o), newShared(cfg.Keys), newCases(),
 	}
 }
 
@@ -188,6 +192,7 @@ func (w *Watch) judge(a *querschott.Access) {
 // know fills in what the event says beyond its time.
 func (w *Watch) know(e *Event) {
 	e.Who = who(e.Access)
+	e.actor = w.actors.get(e.Who)
 	if e.Person != "" {
 		e.Subject = hash(string(e.Insurer), e.Person)
 	}
@@ -198,11 +203,9 @@ func (w *Watch) know(e *Event) {
 	if e.Result != Reached || e.Subject == 0 {
 		return
 	}
-	c := querschott.Compartment{Insurer: e.Insurer, Service: e.Service}
-	s := w.explained[c]
-	if s == nil {
-		s = &Share{Compartment: c.String()}
-		w.explained[c] = s
+	s := w.share
+	if s == nil || s.of.Insurer != e.Insurer || s.of.Service != e.Service {
+		s = w.shareOf(querschott.Compartment{Insurer: e.Insurer, Service: e.Service})
 	}
 	s.Reached++
 	switch {
@@ -211,6 +214,19 @@ func (w *Watch) know(e *Event) {
 	case !reasons(e.Role):
 		s.Implied++
 	}
+}
+
+// shareOf returns the counts of a compartment. There are no more of them than maxGroups.
+func (w *Watch) shareOf(c querschott.Compartment) *Share {
+	s := w.explained[c]
+	if s == nil {
+		s = &Share{Compartment: c.String(), of: c}
+		if len(w.explained) < maxGroups {
+			w.explained[c] = s
+		}
+	}
+	w.share = s
+	return s
 }
 
 // raise folds alarms, counts them against the budget and tells them.
