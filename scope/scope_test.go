@@ -260,7 +260,7 @@ func (r *bruteReach) finish() scope.Reach {
 func (w *world) compare(t failer, q scope.Question) {
 	t.Helper()
 	a := w.ask(t, q)
-	got := []scope.Reach{}
+	var got []scope.Reach
 	for _, r := range a.Insurers {
 		if r.Insurer == "" {
 			continue // the platform's own log, in which rounds are
