@@ -30,8 +30,7 @@ func (s *Scope) Ask(ctx context.Context, q Question) (*Answer, error) {
 	if !damaged(err) {
 		return a, err
 	}
-	s.cfg.Log.Error("ALARM: the index of who reached whom is damaged or forged; it is made again from the ledger", "err", err)
-	if err := s.Rebuild(ctx); err != nil {
+	if err := s.mend(ctx, err); err != nil {
 		return nil, err
 	}
 	return s.answer(&q, asOf)

@@ -13,5 +13,5 @@ func Cut(ctx context.Context, s *Scope) error {
 	if err != nil {
 		return err
 	}
-	return s.merge()
+	return s.mend(ctx, s.merge())
 }

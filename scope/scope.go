@@ -257,7 +257,16 @@ func (s *Scope) turn(ctx context.Context, end bool) error {
 	if err != nil || end || !cut {
 		return err
 	}
-	return s.merge()
+	return s.mend(ctx, s.merge())
+}
+
+// mend makes a damaged index again.
+func (s *Scope) mend(ctx context.Context, err error) error {
+	if !damaged(err) {
+		return err
+	}
+	s.cfg.Log.Error("ALARM: the index of who reached whom is damaged or forged; it is made again from the ledger", "err", err)
+	return s.Rebuild(ctx)
 }
 
 func (s *Scope) cutIfDue(ctx context.Context, end bool) (bool, error) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -66,7 +68,7 @@ func (w *world) open(t failer) {
 	var err error
 	w.ledger, err = ledger.Open(ledger.Config{
 		FS: w.disk, Dir: "ledger", Domain: domain, Seed: make([]byte, 32), Now: func() time.Time { return w.now },
-		SegmentSize: 1 << 20, Secret: func(in querschott.IK, year int) ([]byte, error) {
+		SegmentSize: 128 << 10, Secret: func(in querschott.IK, year int) ([]byte, error) {
 			s := sha256.Sum256(fmt.Appendf(nil, "%s %d", in, year))
 			return s[:], nil
 		},
@@ -299,6 +301,15 @@ func (w *world) question(rng *rand.Rand, iks []querschott.IK) scope.Question {
 	return q
 }
 
+// TestMain draws less than rapid would, unless somebody says how much: opening a ledger takes its time.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue && os.Getenv("QUERSCHOTT_LONG") == "" {
+		_ = f.Value.Set("20") // a number is one
+	}
+	os.Exit(m.Run())
+}
+
 // TestAgainstBruteForce compares with brute force while rounds are cut, days are merged, the index is lost, damaged or made
 // again, and ledger and scope start again.
 func TestAgainstBruteForce(t *testing.T) {
@@ -308,11 +319,12 @@ func TestAgainstBruteForce(t *testing.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
 		defer func() { w.close(t) }()
 		some := func(t failer) {
+			var list []ledger.Entry
 			for range 1 + rng.IntN(30) {
 				w.now = w.now.Add(time.Duration(rng.IntN(90_000)) * time.Millisecond)
-				w.put(t, access(rng, iks, w.now))
+				list = append(list, access(rng, iks, w.now))
 			}
-			w.now = w.now.Add(time.Second) // no event has the second of a cut
+			w.put(t, list...)
 		}
 		some(t)
 		t.Repeat(map[string]func(*rapid.T){
@@ -322,6 +334,7 @@ func TestAgainstBruteForce(t *testing.T) {
 				if err := scope.Cut(t.Context(), w.scope); err != nil {
 					t.Fatal(err)
 				}
+				w.now = w.now.Add(time.Second) // no event has the second of a cut
 			},
 			"later": func(*rapid.T) { w.now = w.now.Add(time.Duration(rng.IntN(30)) * time.Hour) },
 			"restart": func(t *rapid.T) {

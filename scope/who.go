@@ -65,7 +65,7 @@ func (s *Scope) Who(ctx context.Context, m Matter) (*Sightings, error) {
 	}
 	seen, names, err := s.who(&m, &q, asOf)
 	if damaged(err) {
-		if err = s.Rebuild(ctx); err == nil {
+		if err = s.mend(ctx, err); err == nil {
 			seen, names, err = s.who(&m, &q, asOf)
 		}
 	}
