@@ -287,9 +287,17 @@ http {
 // tickTime is the unit of processor time in /proc.
 const tickTime = 10 * time.Millisecond
 
-// processorOf returns the processor time of a process and of its children that are alive.
+// processorOf returns the processor time of a process and of its children that are alive, such as nginx's workers. Children of
+// this process are callers, services and other contestants, which are not counted to it.
 func processorOf(b testing.TB, pid int) time.Duration {
 	b.Helper()
+	if pid == os.Getpid() {
+		all, err := usedSelf()
+		if err != nil {
+			b.Fatal(err)
+		}
+		return all
+	}
 	var all time.Duration
 	for _, p := range append(children(pid), pid) {
 		f := statOf(p)
