@@ -60,7 +60,7 @@ func (c *call) send(ctx context.Context, out *http.Request) error {
 	c.limit = time.AfterFunc(c.p.cfg.Timeouts.Answer, func() { c.cancel(errTooSlow) })
 	c.idle = time.AfterFunc(time.Hour, func() { c.cancel(errSilent) })
 	c.idle.Stop()
-	resp, err := c.way.transport.RoundTrip(out.WithContext(own))
+	resp, err := c.way.roundTrip(out.WithContext(own))
 	if err != nil {
 		c.late = isTimeout(context.Cause(own), err)
 		c.close()
@@ -114,10 +114,10 @@ func (c *call) close() {
 	c.once.Do(func() {
 		c.limit.Stop()
 		c.idle.Stop()
-		c.cancel(context.Canceled)
 		if c.resp != nil {
 			_ = c.resp.Body.Close() // nothing more is read
 		}
+		c.cancel(context.Canceled)
 		c.counting(nil)
 		c.way.leave()
 	})

@@ -21,8 +21,8 @@
 // # Why this is not httputil.ReverseProxy
 //
 // The standard library's ReverseProxy writes an answer while it reads it. Here an answer has to be counted and recorded
-// first, and a long one is pulled piece by piece, so that the gate can record each piece and stop at a closed door. Its
-// transport, framing and connection pool are used.
+// first, and a long one is pulled piece by piece, so that the gate can record each piece and stop at a closed door. net/http's
+// transport and framing are used; requests without a body have connections of their own, which need no goroutines.
 //
 // # What does not pass
 //

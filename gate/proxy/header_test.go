@@ -204,29 +204,28 @@ func TestOneRequestIsOneRequest(t *testing.T) {
 	if _, err := w.ask(request("GET", "/fhir/metadata", "", "X-A", "b\r\nX-Evil: 1")); err == nil {
 		t.Error("a header with a line break passed")
 	}
+	w.mustAsk(request("POST", "/fhir/Observation", "{}", "Content-Type", "text/plain")) // on the connection of the first
 	w.mustAsk(request("GET", "/fhir/metadata", ""))
+	w.mustAsk(request("GET", "/fhir/metadata", "", "X-A", "b"))
 	close(requests)
 	var got []string
 	for line := range requests {
 		got = append(got, line)
 	}
-	if want := []string{"POST /fhir/Observation", "GET /fhir/metadata"}; fmt.Sprint(got) != fmt.Sprint(want) {
+	want := []string{"1 POST /fhir/Observation", "1 POST /fhir/Observation", "3 GET /fhir/metadata", "3 GET /fhir/metadata"}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("the service saw %v", got)
 	}
 }
 
-// rawServiceKept reads requests with net/http and tells them.
+// rawServiceKept reads requests with net/http and tells them, each with the number of its connection.
 func rawServiceKept(t *testing.T, requests chan<- string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	go func() {
-		conn, err := l.Accept()
-		if err != nil {
-			return
-		}
+	serve := func(n int, conn net.Conn) {
 		defer conn.Close()
 		in := bufio.NewReader(conn)
 		for {
@@ -238,8 +237,18 @@ func rawServiceKept(t *testing.T, requests chan<- string) string {
 			if r.Header.Get("X-Evil") != "" {
 				t.Error("a header was smuggled in")
 			}
-			requests <- r.Method + " " + r.URL.Path
+			requests <- fmt.Sprintf("%d %s %s", n, r.Method, r.URL.Path)
 			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+		}
+	}
+	go func() {
+		for n := 0; ; {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			n++
+			go serve(n, conn)
 		}
 	}()
 	return "http://" + l.Addr().String() + "/fhir"

@@ -20,8 +20,17 @@ const maxLanes = 2000
 
 // lane is one compartment's way to the service: its own connections, and so many requests at a time.
 type lane struct {
-	transport *http.Transport
+	wires     wires
+	transport *http.Transport // for requests with a body, and for tunnels
 	slots     chan struct{}
+}
+
+// roundTrip sends a request and returns when the header of its answer is there.
+func (w *lane) roundTrip(r *http.Request) (*http.Response, error) {
+	if carries(r) {
+		return w.wires.ask(r)
+	}
+	return w.transport.RoundTrip(r)
 }
 
 // lanes are the ways of all compartments.
@@ -38,19 +47,24 @@ func newLanes(s *Settings) (*lanes, error) {
 	if err != nil {
 		return nil, err
 	}
-	dialer := &net.Dialer{Timeout: s.Timeouts.Connect, KeepAlive: 30 * time.Second}
+	dial, err := dialer(s, t)
+	if err != nil {
+		return nil, err
+	}
+	plain := &net.Dialer{Timeout: s.Timeouts.Connect, KeepAlive: 30 * time.Second}
 	limit := s.Limits
 	return &lanes{
 		by: map[querschott.Compartment]*lane{}, wait: s.Timeouts.Slot,
 		make: func() *lane {
 			return &lane{
 				slots: make(chan struct{}, limit.Connections),
+				wires: wires{dial: dial, header: s.Timeouts.Header, most: limit.Header},
 				// HTTP/1.1 only: one request on a connection, so that the limits of connections are limits of requests, and
 				// an environment variable sends nothing through a proxy of somebody else's.
 				transport: &http.Transport{
-					DialContext: dialer.DialContext, TLSClientConfig: t, TLSHandshakeTimeout: s.Timeouts.Connect,
+					DialContext: plain.DialContext, TLSClientConfig: t, TLSHandshakeTimeout: s.Timeouts.Connect,
 					ResponseHeaderTimeout: s.Timeouts.Header, MaxResponseHeaderBytes: limit.Header, DisableCompression: true,
-					MaxIdleConnsPerHost: limit.Connections, IdleConnTimeout: 90 * time.Second,
+					MaxIdleConnsPerHost: limit.Connections, IdleConnTimeout: idleTime,
 				},
 			}
 		},
@@ -123,6 +137,7 @@ func (l *lanes) close() {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	for _, way := range l.by {
+		way.wires.drop(time.Now())
 		way.transport.CloseIdleConnections()
 	}
 }

@@ -284,7 +284,7 @@ func (c *call) failure(ctx context.Context, err error) error {
 // persons.
 func words(err error) string {
 	for _, known := range []error{
-		errUnreadable, errTooLong, errBomb, errSilent, errTooSlow, errEncoding, errProtocol, io.ErrUnexpectedEOF,
+		errUnreadable, errTooLong, errBomb, errSilent, errTooSlow, errEncoding, errProtocol, errGone, errHead, io.ErrUnexpectedEOF,
 		context.DeadlineExceeded, context.Canceled,
 	} {
 		if errors.Is(err, known) {
