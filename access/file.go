@@ -40,6 +40,7 @@ type File struct {
 
 const (
 	fileBuffer = 256 << 10
+	filePause  = 5 * time.Millisecond // between writes: under load each would bring one event
 	warnEvery  = time.Minute
 )
 
@@ -63,14 +64,21 @@ func OpenFile(cfg FileConfig) (*File, error) {
 func (f *File) Lost() uint64 { return f.lost.Load() }
 
 // Run writes what the subscription brings until it is closed, or ctx ends and its buffer is empty. Then it closes the file.
-// Events wait in memory only while others are waiting behind them.
+// An event waits in memory for as long as others wait behind it, or for a pause after the write before.
 func (f *File) Run(ctx context.Context, s *Subscription) error {
 	stop := context.AfterFunc(ctx, s.Close)
 	defer stop()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
 	for e := range s.Events() {
 		f.add(&e)
-		if len(s.Events()) == 0 || len(f.pending) >= fileBuffer {
-			f.flush()
+		if len(s.Events()) > 0 && len(f.pending) < fileBuffer {
+			continue
+		}
+		f.flush()
+		pause.Reset(filePause)
+		if len(s.Events()) < cap(s.Events())/4 {
+			<-pause.C
 		}
 	}
 	return f.close()

@@ -22,6 +22,7 @@ const grace = 10 * time.Second
 
 // Run works until the context ends: entrances first to stop, journal and ledger last.
 func (n *Node) Run(ctx context.Context) error {
+	spareCollections()
 	if err := n.recordNode(context.WithoutCancel(ctx), ledger.ActionStart, ledger.KindNodeChange, ledger.DataConfiguration,
 		ledger.Field{Name: "version", Value: n.opt.Version}); err != nil {
 		return fmt.Errorf("couldn't record the start: %w", err)

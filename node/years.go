@@ -4,7 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -43,7 +43,7 @@ func yearSecret(what string, in querschott.IK, year int) string {
 	if in == "" {
 		in = "platform"
 	}
-	return fmt.Sprintf("%s/%s/%d", what, in, year)
+	return what + "/" + string(in) + "/" + strconv.Itoa(year)
 }
 
 // missing names the secrets that may be needed from now on and are not at hand: those of this year, of the next, and, because
@@ -108,9 +108,12 @@ func (y *years) pseudonym(in querschott.IK, p querschott.KVNR, now time.Time) st
 	if err != nil {
 		return "" // the ledger, which needs a secret of the same year, has refused the request by then
 	}
+	var room [64]byte
+	b := append(room[:0], 'Q', '0'+byte((now.Month()+2)/3), 0)
+	b = append(b, p.Reveal()...)
 	h := hmac.New(sha256.New, secret)
-	fmt.Fprintf(h, "Q%d\x00%s", (now.Month()+2)/3, p.Reveal())
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	_, _ = h.Write(b) // never fails
+	return hex.EncodeToString(h.Sum(room[:0])[:16])
 }
 
 // trouble says, in the last weeks of a year, that the next one is not provided for.

@@ -250,6 +250,13 @@ func (v *visit) send(status int, body []byte) {
 	if status != http.StatusNoContent && status != http.StatusNotModified && (v.raw.Method != http.MethodHead || len(body) > 0) {
 		v.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	}
+	if c, ok := v.raw.Context().Value(connKey{}).(*conn); ok && v.raw.ProtoMajor == 1 && len(body) > small {
+		c.hold()
+		defer func() {
+			_ = v.out.rc.Flush() // as below
+			_ = c.release()
+		}()
+	}
 	v.begin(status)
 	if status == http.StatusNoContent || status == http.StatusNotModified {
 		return

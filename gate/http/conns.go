@@ -1,6 +1,7 @@
 package http
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -26,6 +27,10 @@ type conn struct {
 	network netip.Prefix
 	idle    time.Time // guarded by conns.mu: since when it has no request; zero while it has one
 	gone    bool      // guarded by conns.mu
+
+	mu    sync.Mutex // guards the fields below
+	holds bool
+	held  *[]byte // nil: nothing
 }
 
 func newConns(l *Limits, stats *counters) *conns {
@@ -95,13 +100,83 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// state follows what net/http says of a connection.
-func (s *conns) state(nc net.Conn, state http.ConnState) {
+// maxHeld is how much of an answer is held back, in bytes. More is written as it comes.
+const maxHeld = 64 << 10
+
+var heldBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
+
+// Write writes to the network, or holds back what is to be written until [conn.release].
+func (c *conn) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.holds {
+		return c.Conn.Write(b)
+	}
+	if c.held == nil {
+		c.held = heldBuffers.Get().(*[]byte)
+	}
+	if *c.held = append(*c.held, b...); len(*c.held) > maxHeld {
+		if err := c.flush(); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
+}
+
+// hold keeps back what is written: an answer leaves TLS in several records, and each would be a write of its own.
+func (c *conn) hold() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holds = true
+}
+
+// release writes what was held back.
+func (c *conn) release() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holds = false
+	if c.held == nil {
+		return nil
+	}
+	err := c.flush()
+	if cap(*c.held) <= 2*maxHeld {
+		heldBuffers.Put(c.held)
+	}
+	c.held = nil
+	return err
+}
+
+// flush writes what was held back. The caller holds mu.
+func (c *conn) flush() error {
+	_, err := c.Conn.Write(*c.held)
+	*c.held = (*c.held)[:0]
+	return err
+}
+
+// connKey is the key of a request's *conn in its context.
+type connKey struct{}
+
+// place puts the connection into the context of its requests.
+func (s *conns) place(ctx context.Context, nc net.Conn) context.Context {
+	if c := ours(nc); c != nil {
+		return context.WithValue(ctx, connKey{}, c)
+	}
+	return ctx
+}
+
+// ours returns the connection that net/http knows by another name, nil if it is none of the listener's.
+func ours(nc net.Conn) *conn {
 	if t, ok := nc.(*tls.Conn); ok {
 		nc = t.NetConn()
 	}
-	c, ok := nc.(*conn)
-	if !ok {
+	c, _ := nc.(*conn)
+	return c
+}
+
+// state follows what net/http says of a connection.
+func (s *conns) state(nc net.Conn, state http.ConnState) {
+	c := ours(nc)
+	if c == nil {
 		return
 	}
 	s.mu.Lock()

@@ -97,6 +97,7 @@ func (s *Server) server(base context.Context) *http.Server {
 		DisableGeneralOptionsHandler: true, // nothing is answered past the gate
 		MaxHeaderBytes:               l.Header,
 		ConnState:                    s.conns.state,
+		ConnContext:                  s.conns.place,
 		BaseContext:                  func(net.Listener) context.Context { return base },
 		ErrorLog:                     log.New(brokenConns{&s.stats}, "", 0),
 		HTTP2: &http.HTTP2Config{
