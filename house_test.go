@@ -28,8 +28,10 @@ var floors = map[string]int{
 	"wire":        10,
 	"seal":        20,
 	"ledger/tile": 30, "ledger/proof": 31, "ledger": 32, // verifiers are built without the writer
-	"cell":   40,
-	"intake": 50, "outbox": 50,
+	"cell":    40,
+	"insured": 45, // how insured persons lie in a cell, for all services
+	"intake":  50, "outbox": 50,
+	"sicknote":    55, // how sick notes lie in a cell, for all services
 	"door":        60,
 	"access":      65,
 	"ident":       70,

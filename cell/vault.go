@@ -191,6 +191,11 @@ func (v *Vault) Records(person querschott.KVNR, fn func(record string, version u
 	if err != nil {
 		return err
 	}
+	return v.RecordsOf(id, fn)
+}
+
+// RecordsOf is [Vault.Records] for a person who was found in the store ([Vault.Find]).
+func (v *Vault) RecordsOf(id seal.PersonID, fn func(record string, version uint64, value []byte) error) error {
 	var key *seal.DataKey
 	return v.scan(id, func(record string, stored []byte) error {
 		if key == nil {

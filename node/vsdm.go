@@ -13,6 +13,7 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/cell/pebble"
 	"github.com/querschott/querschott/gate"
+	"github.com/querschott/querschott/insured"
 	gatehttp "github.com/querschott/querschott/gate/http"
 	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/seal/pruefziffer"
@@ -211,5 +212,5 @@ func (n *Node) PutInsured(c querschott.Compartment, r *vsd.Record) (vsdm.Change,
 	if n.vsdm == nil {
 		return vsdm.Unchanged, errNoVSDM
 	}
-	return n.vsdm.Put(c, vsdm.Insured{Record: r})
+	return n.vsdm.Put(c, insured.Entry{Record: r})
 }

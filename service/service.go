@@ -71,3 +71,13 @@ type Facts struct {
 // Func is a service: it answers one request. A [querschott.Error] becomes a refusal in the form of our own APIs; a service
 // whose standard has its own errors answers them itself.
 type Func func(ctx context.Context, r *Request) (*Answer, error)
+
+// Shut is the error of a service that reads what another one keeps, whose door does not let it.
+type Shut struct {
+	Compartment querschott.Compartment // whose door it is
+	Err         error
+}
+
+func (s *Shut) Error() string { return "the door of " + s.Compartment.String() + " is shut: " + s.Err.Error() }
+
+func (s *Shut) Unwrap() error { return s.Err }

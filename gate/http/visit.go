@@ -485,6 +485,11 @@ func (v *visit) broken(ctx context.Context, err error) *refusal {
 		f.outcome, f.reason, f.cause, f.status = ledger.OutcomeFailed, ledger.ReasonNone, "caller-gone", 499
 		return f
 	}
+	if other, ok := errors.AsType[*service.Shut](err); ok {
+		if o, known := v.srv.cfg.Door(other.Compartment); known {
+			return v.byDoor(o)
+		}
+	}
 	if code := querschott.CodeOf(err); v.placed && (code == querschott.CodeDoorHeld || code == querschott.CodeDoorClosed) {
 		return v.byDoor(v.current()) // the backend has noticed first
 	}

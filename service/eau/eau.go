@@ -37,6 +37,7 @@ import (
 	"fmt"
 
 	"github.com/querschott/querschott/intake"
+	"github.com/querschott/querschott/sicknote"
 	"github.com/querschott/querschott/wire/cms"
 	"github.com/querschott/querschott/wire/eau"
 	"github.com/querschott/querschott/wire/kim"
@@ -58,24 +59,6 @@ const (
 	findingDamaged = "what the cell knew of the document is damaged"
 )
 
-// Facts is what was read of a document and is kept beside it.
-type Facts struct {
-	Kind       eau.Kind `json:"kind"`
-	Cancels    string   `json:"cancels,omitempty"`
-	Payor      string   `json:"payor,omitempty"`
-	Scheme     string   `json:"scheme,omitempty"`
-	Type       eau.Type `json:"type,omitempty"`
-	Issued     eau.Date `json:"issued,omitempty"`
-	From       eau.Date `json:"from,omitempty"`
-	Until      eau.Date `json:"until,omitempty"`
-	Determined eau.Date `json:"determined,omitempty"`
-	Diagnoses  int      `json:"diagnoses,omitempty"`
-
-	FirstSeq    uint64 `json:"first_seq,omitempty"`    // of a duplicate, a recreated note or a misused identifier: the first message
-	CancelsSeq  uint64 `json:"cancels_seq,omitempty"`  // of a cancellation: the sick note's message; 0 if it had not come
-	CancelledBy uint64 `json:"cancelled_by,omitempty"` // the cancellation that came before; later ones are in the index only
-}
-
 // Take is the intake.Handler of the service.
 func Take(_ context.Context, m *intake.Message, tx *intake.Tx) (intake.Note, error) {
 	doc, findings, err := read(m)
@@ -94,7 +77,7 @@ func Take(_ context.Context, m *intake.Message, tx *intake.Tx) (intake.Note, err
 		n.Result = Cancelled
 	case eau.KindUnknown:
 	}
-	facts := Facts{
+	facts := sicknote.Facts{
 		Kind: doc.Kind, Cancels: doc.Cancels, Payor: string(doc.Payor), Scheme: doc.Scheme, Type: doc.Type,
 		Issued: doc.Issued, From: doc.From, Until: doc.Until, Determined: doc.Determined, Diagnoses: doc.Diagnoses,
 	}

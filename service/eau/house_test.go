@@ -23,6 +23,7 @@ import (
 	"github.com/querschott/querschott/intake"
 	"github.com/querschott/querschott/internal/disk/crashdisk"
 	"github.com/querschott/querschott/seal"
+	"github.com/querschott/querschott/sicknote"
 	"github.com/querschott/querschott/wire/cms"
 	"github.com/querschott/querschott/wire/eau"
 	"github.com/querschott/querschott/wire/kim"
@@ -230,7 +231,7 @@ func (h *house) outcomes() []outcome {
 		if string(body) != string(h.bodies[i]) || about.Seq != d.Seq || about.Result != d.Note.Result || about.Document != d.Note.Document {
 			h.t.Errorf("message %d is stored otherwise than it was delivered", i+1)
 		}
-		var f Facts
+		var f sicknote.Facts
 		raw, err := json.Marshal(about.Facts)
 		if err == nil {
 			err = json.Unmarshal(raw, &f)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/querschott/querschott/cell"
 	"github.com/querschott/querschott/intake"
+	"github.com/querschott/querschott/sicknote"
 	"github.com/querschott/querschott/wire/eau"
 )
 
@@ -28,7 +29,7 @@ type sighting struct {
 	seq   uint64 // of the message
 	doc   *eau.Document
 	note  *intake.Note
-	facts *Facts
+	facts *sicknote.Facts
 
 	document name // the identifier; zero if there is none
 	repeated bool // the octets are known
@@ -37,7 +38,7 @@ type sighting struct {
 // compare applies the table of the package comment. An error says that this node cannot ask its cell or its keys.
 func (s *sighting) compare() (err error) {
 	if s.doc.Identifier != "" {
-		if s.document, err = s.tx.Keys.Blind("eau document", []byte(s.doc.Identifier)); err != nil {
+		if s.document, err = s.tx.Keys.Blind(sicknote.LabelDocument, []byte(s.doc.Identifier)); err != nil {
 			return err
 		}
 	}
@@ -112,7 +113,7 @@ func (s *sighting) meetCancellation() error {
 	if s.document == (name{}) {
 		return nil
 	}
-	key := s.key(cell.KindIndex, "cancelled", s.document)
+	key := sicknote.CancelledKey(s.tx.Compartment, s.document)
 	value, err := s.get(key, sizeCancelled)
 	if err != nil || value == nil {
 		return err
@@ -141,7 +142,7 @@ func (s *sighting) compareContent() error {
 	}
 	var twins []byte
 	for t := range slices.Chunk(value, sizeTwin) {
-		gone, err := s.get(s.key(cell.KindIndex, "cancelled", name(t[8:])), sizeCancelled)
+		gone, err := s.get(sicknote.CancelledKey(s.tx.Compartment, name(t[8:])), sizeCancelled)
 		if err != nil {
 			return err
 		}
@@ -164,11 +165,11 @@ func (s *sighting) cancel() error {
 	if s.doc.Cancels == "" {
 		return nil
 	}
-	target, err := s.tx.Keys.Blind("eau document", []byte(s.doc.Cancels))
+	target, err := s.tx.Keys.Blind(sicknote.LabelDocument, []byte(s.doc.Cancels))
 	if err != nil {
 		return err
 	}
-	key := s.key(cell.KindIndex, "cancelled", target)
+	key := sicknote.CancelledKey(s.tx.Compartment, target)
 	value, err := s.get(key, sizeCancelled)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/cell"
+	"github.com/querschott/querschott/insured"
 	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/service"
 	"github.com/querschott/querschott/wire/vsd"
@@ -93,7 +94,7 @@ func (s *Service) check(r *service.Request, q *question, in *cell.Vault) (*servi
 	if err != nil {
 		return nil, err
 	}
-	e, content, err := decodeInsured(stored)
+	e, content, err := insured.Decode(stored)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/cell"
 	"github.com/querschott/querschott/cell/celltest"
+	"github.com/querschott/querschott/insured"
 	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/seal/pruefziffer"
 	"github.com/querschott/querschott/wire/vsd"
@@ -67,7 +68,7 @@ func TestCheckOnline(t *testing.T) {
 
 			record.Patient.Name.Text += " geändert"
 			record.Updated = vsd.InstantOf(w.clock())
-			if change, err := w.s.Put(compartment(statutory), Insured{Record: record}); err != nil || change != Replaced {
+			if change, err := w.s.Put(compartment(statutory), insured.Entry{Record: record}); err != nil || change != Replaced {
 				t.Fatal(change, err)
 			}
 			third := w.ask(r)
@@ -151,7 +152,7 @@ func TestTenantsAreSeparate(t *testing.T) {
 		if record.Patient.Number != both {
 			continue
 		}
-		if _, err := w.s.Put(compartment(ik), Insured{Record: record}); err != nil {
+		if _, err := w.s.Put(compartment(ik), insured.Entry{Record: record}); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		bodies[ik] = record.Encode()
@@ -328,7 +329,7 @@ func TestConcurrency(t *testing.T) {
 				}
 				r := record
 				r.Patient.Name.Text = fmt.Sprintf("Anna %d %d", i, n)
-				if _, err := w.s.Put(compartment(statutory), Insured{Record: &r}); err != nil && querschott.CodeOf(err) == querschott.CodeInternal {
+				if _, err := w.s.Put(compartment(statutory), insured.Entry{Record: &r}); err != nil && querschott.CodeOf(err) == querschott.CodeInternal {
 					t.Errorf("%v", err)
 					return
 				}

@@ -13,6 +13,7 @@ import (
 	"github.com/querschott/querschott/cell"
 	"github.com/querschott/querschott/cell/celltest"
 	"github.com/querschott/querschott/cell/pebble"
+	"github.com/querschott/querschott/insured"
 	"github.com/querschott/querschott/seal"
 	"github.com/querschott/querschott/service"
 )
@@ -129,7 +130,7 @@ func BenchmarkAnswer(b *testing.B) {
 				if err != nil {
 					return err
 				}
-				_, _, err = vault.GetRecord(person, recordName(ik))
+				_, _, err = vault.GetRecord(person, insured.Name(ik))
 				return err
 			}
 			b.Run("floor=read", func(b *testing.B) { measure(b, size.callers, read) })
@@ -218,7 +219,7 @@ func BenchmarkAnswerInMemory(b *testing.B) {
 	b.Run("floor=read", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, _, err := vault.GetRecord(anna, recordName(statutory)); err != nil {
+			if _, _, err := vault.GetRecord(anna, insured.Name(statutory)); err != nil {
 				b.Fatal(err)
 			}
 		}

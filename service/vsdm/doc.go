@@ -15,10 +15,7 @@
 //   - Nothing that was opened or rendered is kept. When a door shuts, its vault's keys are gone, and what was under way is
 //     refused instead of answered.
 //
-// Keys in an insurer's cell, in the space of the service:
-//
-//	record "master/<IK>"       the person's record at one of the insurer's IKs, sealed in the [cell.Vault]: layout (1), flags (1),
-//	                           [vsd.Record.Encode]. Its version rises by one with every change
+// Records lie in the insurer's cell as package insured keeps them.
 //
 // # The issue log
 //

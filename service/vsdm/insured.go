@@ -9,16 +9,10 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/cell"
+	"github.com/querschott/querschott/insured"
 	"github.com/querschott/querschott/seal"
 	"github.com/querschott/querschott/wire/vsd"
 )
-
-// Insured is what is kept of one person at one IK.
-type Insured struct {
-	Record *vsd.Record
-	// CardBlocked says that the person's card was revoked. Check numbers say so; the answer is the same.
-	CardBlocked bool
-}
 
 // Change says what putting a record did.
 type Change int
@@ -35,35 +29,6 @@ var (
 	ErrInsurer = errors.New("the record's main payor is not an IK of this insurer")
 	ErrOlder   = errors.New("the stored record has changed later than this one")
 )
-
-// recordName is the name of a person's record at an IK.
-func recordName(ik querschott.IK) string { return "master/" + string(ik) }
-
-const (
-	insuredLayout = 1
-	flagBlocked   = 1
-)
-
-func encodeInsured(e *Insured) []byte {
-	flags := byte(0)
-	if e.CardBlocked {
-		flags |= flagBlocked
-	}
-	return append([]byte{insuredLayout, flags}, e.Record.Encode()...)
-}
-
-// decodeInsured is the inverse of encodeInsured. The content version is that of the record alone: blocking a card changes
-// no entity tag.
-func decodeInsured(stored []byte) (*Insured, vsd.Content, error) {
-	if len(stored) < 2 || stored[0] != insuredLayout {
-		return nil, vsd.Content{}, fmt.Errorf("a record of unknown layout: %w", seal.ErrDamaged)
-	}
-	r, err := vsd.DecodeRecord(stored[2:])
-	if err != nil {
-		return nil, vsd.Content{}, fmt.Errorf("couldn't read a stored record: %w", err)
-	}
-	return &Insured{r, stored[1]&flagBlocked != 0}, vsd.ContentOf(stored[2:]), nil
-}
 
 // newID makes an ID of version 7.
 func newID(t time.Time) vsd.ID {
@@ -82,7 +47,7 @@ type writer struct {
 
 // pending is a record that the batch will store.
 type pending struct {
-	insured *Insured
+	entry   *insured.Entry
 	version uint64
 }
 
@@ -93,7 +58,7 @@ type place struct {
 
 // Get returns a person's record at an IK and its version. Errors: [cell.ErrNotFound]; [cell.ErrShredded]; the refusal of a
 // door that serves no reads.
-func (s *Service) Get(ik querschott.IK, person querschott.KVNR) (*Insured, uint64, error) {
+func (s *Service) Get(ik querschott.IK, person querschott.KVNR) (*insured.Entry, uint64, error) {
 	c, ok := s.owners[ik]
 	if !ok {
 		return nil, 0, errNoTenant(querschott.Compartment{Insurer: ik, Service: querschott.VSDM})
@@ -102,26 +67,14 @@ func (s *Service) Get(ik querschott.IK, person querschott.KVNR) (*Insured, uint6
 	if err != nil {
 		return nil, 0, err
 	}
-	e, version, err := read(vault, recordName(ik), person)
+	e, version, err := insured.Get(vault, insured.Name(ik), person)
 	return e, version, s.still(s.chambers[c], vault, err)
-}
-
-func read(vault *cell.Vault, name string, person querschott.KVNR) (*Insured, uint64, error) {
-	stored, version, err := vault.GetRecord(person, name)
-	if err != nil {
-		return nil, 0, err
-	}
-	e, _, err := decodeInsured(stored)
-	if err != nil {
-		return nil, 0, err
-	}
-	return e, version, nil
 }
 
 // Put stores a record in place of the one that the person has at the IK of the record's main payor. It must satisfy
 // [vsd.Record.Validate] and is not changed. Errors: those of Validate, [ErrInsurer], [ErrOlder], the refusal of a door that
 // serves no reads. Whether the door lets records change is for the caller to ask.
-func (s *Service) Put(c querschott.Compartment, e Insured) (Change, error) {
+func (s *Service) Put(c querschott.Compartment, e insured.Entry) (Change, error) {
 	if err := e.Record.Validate(); err != nil {
 		return Unchanged, err
 	}
@@ -166,7 +119,7 @@ func (w *writer) put(r *vsd.Record, blocked *bool) (Change, error) {
 	if !ok {
 		return Unchanged, ErrInsurer
 	}
-	e := &Insured{Record: r}
+	e := &insured.Entry{Record: r}
 	old, version, err := w.read(at, name)
 	change := Replaced
 	switch {
@@ -185,20 +138,20 @@ func (w *writer) put(r *vsd.Record, blocked *bool) (Change, error) {
 	switch {
 	case old == nil:
 	case e.CardBlocked == old.CardBlocked && same(r, old.Record):
-		return Unchanged, nil
+		return Unchanged, insured.Mend(w.vault, &w.batch, old)
 	case earlier(r.Updated, old.Record.Updated):
 		return Unchanged, ErrOlder
 	}
 	w.has[at] = pending{e, version + 1}
-	return change, w.vault.PutRecord(&w.batch, at.person, name, version+1, encodeInsured(e))
+	return change, insured.Put(w.vault, &w.batch, e, old, version+1)
 }
 
 // read returns a record as it will be after the batch.
-func (w *writer) read(at place, name string) (*Insured, uint64, error) {
+func (w *writer) read(at place, name string) (*insured.Entry, uint64, error) {
 	if p, ok := w.has[at]; ok {
-		return p.insured, p.version, nil
+		return p.entry, p.version, nil
 	}
-	return read(w.vault, name, at.person)
+	return insured.Get(w.vault, name, at.person)
 }
 
 // same reports whether two records say the same: everything but the date of the last change and the UUIDs, which senders
@@ -230,37 +183,24 @@ func (s *Service) Block(ik querschott.IK, person querschott.KVNR, blocked bool) 
 		return errNoTenant(querschott.Compartment{Insurer: ik, Service: querschott.VSDM})
 	}
 	return s.write(c, func(w *writer) error {
-		e, version, err := read(w.vault, recordName(ik), person)
+		e, version, err := insured.Get(w.vault, insured.Name(ik), person)
 		if err != nil {
 			return err
 		}
+		old := *e
 		e.CardBlocked = blocked
-		return w.vault.PutRecord(&w.batch, person, recordName(ik), version+1, encodeInsured(e))
+		return insured.Put(w.vault, &w.batch, e, &old, version+1)
 	})
 }
 
-// Delete removes a person's record at an IK, because the insurer is no longer responsible; a cover that has merely ended
-// stays readable. With the person's last record in the compartment the data key goes too: copies of the record in backups
-// do not open any more. Errors: [cell.ErrNotFound], the refusal of a door that serves no reads.
+// Delete removes a person's record at an IK, because the insurer is no longer responsible ([insured.Delete]); a cover that has
+// merely ended stays readable. Errors: [cell.ErrNotFound], the refusal of a door that serves no reads.
 func (s *Service) Delete(ik querschott.IK, person querschott.KVNR) error {
 	c, ok := s.owners[ik]
 	if !ok {
 		return errNoTenant(querschott.Compartment{Insurer: ik, Service: querschott.VSDM})
 	}
 	return s.write(c, func(w *writer) error {
-		found, others := false, false
-		err := w.vault.Records(person, func(record string, _ uint64, _ []byte) error {
-			found, others = found || record == recordName(ik), others || record != recordName(ik)
-			return nil
-		})
-		switch {
-		case err != nil:
-			return err
-		case !found:
-			return cell.ErrNotFound
-		case others:
-			return w.vault.DeleteRecord(&w.batch, person, recordName(ik))
-		}
-		return w.vault.Shred(&w.batch, person)
+		return insured.Delete(w.vault, &w.batch, insured.Name(ik), person)
 	})
 }

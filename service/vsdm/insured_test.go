@@ -14,6 +14,7 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/cell"
 	"github.com/querschott/querschott/cell/celltest"
+	"github.com/querschott/querschott/insured"
 	"github.com/querschott/querschott/wire/vsd"
 )
 
@@ -25,7 +26,7 @@ func TestPut(t *testing.T) {
 		t.Helper()
 		next := *record
 		change(&next)
-		got, err := w.s.Put(compartment(statutory), Insured{Record: &next})
+		got, err := w.s.Put(compartment(statutory), insured.Entry{Record: &next})
 		if got != want || !errors.Is(err, wantErr) {
 			t.Errorf("%s: %d, %v", what, got, err)
 		}
@@ -53,16 +54,16 @@ func TestPut(t *testing.T) {
 		r.Updated, r.Patient.Name.Text = vsd.Instant(spring.Add(time.Hour).In(time.FixedZone("", 7200)).Format(time.RFC3339)), "Anna Star"
 	}, Replaced, nil, 4)
 	put("another insurer's", func(r *vsd.Record) { *r = *invent(private, anna) }, Unchanged, ErrInsurer, 4)
-	if _, err := w.s.Put(compartment(nobody), Insured{Record: record}); !errors.Is(err, cell.ErrNotFound) {
+	if _, err := w.s.Put(compartment(nobody), insured.Entry{Record: record}); !errors.Is(err, cell.ErrNotFound) {
 		t.Errorf("nobody's compartment: %v", err)
 	}
 	invalid := *record
 	invalid.Payors = nil
-	if _, err := w.s.Put(compartment(statutory), Insured{Record: &invalid}); err == nil {
+	if _, err := w.s.Put(compartment(statutory), insured.Entry{Record: &invalid}); err == nil {
 		t.Error("an invalid record was stored")
 	}
 	w.shut(statutory)
-	if _, err := w.s.Put(compartment(statutory), Insured{Record: record}); querschott.CodeOf(err) != querschott.CodeDoorHeld {
+	if _, err := w.s.Put(compartment(statutory), insured.Entry{Record: record}); querschott.CodeOf(err) != querschott.CodeDoorHeld {
 		t.Errorf("behind a shut door: %v", err)
 	}
 	if _, _, err := w.s.Get(statutory, anna); querschott.CodeOf(err) != querschott.CodeDoorHeld {
@@ -116,7 +117,7 @@ func TestBlock(t *testing.T) {
 	if e, _, err := w.s.Get(statutory, anna); err != nil || !e.CardBlocked {
 		t.Errorf("after an import: %v", err)
 	}
-	if _, err := w.s.Put(compartment(statutory), Insured{Record: record}); err != nil {
+	if _, err := w.s.Put(compartment(statutory), insured.Entry{Record: record}); err != nil {
 		t.Fatal(err)
 	}
 	if e, _, err := w.s.Get(statutory, anna); err != nil || e.CardBlocked {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/cell"
+	"github.com/querschott/querschott/insured"
 	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/seal"
 	"github.com/querschott/querschott/seal/pruefziffer"
@@ -192,7 +193,7 @@ func (g *given) detail() []ledger.Field {
 
 // issue makes a number for the person and has the issue log keep it. When it returns, the entry is durable: the number may
 // leave. If anything fails before it leaves, the log has a number that nobody was given, which does no harm.
-func (s *Service) issue(q *question, r *service.Request, e *Insured, now time.Time) (*given, error) {
+func (s *Service) issue(q *question, r *service.Request, e *insured.Entry, now time.Time) (*given, error) {
 	value, err := pruefziffer.CardValueOf(e.Record.Coverage.Period.Start.Compact(), e.Record.Street())
 	if err != nil {
 		return nil, fmt.Errorf("couldn't issue a check number: %w", err)

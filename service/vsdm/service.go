@@ -10,6 +10,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/cell"
+	"github.com/querschott/querschott/insured"
 	"github.com/querschott/querschott/seal/pruefziffer"
 	"github.com/querschott/querschott/wire/vsd"
 )
@@ -84,7 +85,7 @@ func New(cfg Config) (*Service, error) {
 			if owner, taken := s.owners[ik]; taken {
 				return nil, fmt.Errorf("IK %s belongs to insurer %s and to insurer %s", ik, owner.Insurer, t.Insurer)
 			}
-			s.owners[ik], ch.iks[ik] = c, recordName(ik)
+			s.owners[ik], ch.iks[ik] = c, insured.Name(ik)
 		}
 		s.chambers[c] = ch
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/cell"
 	"github.com/querschott/querschott/cell/celltest"
+	"github.com/querschott/querschott/insured"
 	"github.com/querschott/querschott/seal"
 	"github.com/querschott/querschott/seal/pruefziffer"
 	"github.com/querschott/querschott/service"
@@ -202,7 +203,7 @@ func (w *world) insure(ik querschott.IK, person querschott.KVNR) *vsd.Record {
 	if !ok {
 		w.t.Fatalf("IK %s is nobody's", ik)
 	}
-	if _, err := w.s.Put(compartment(owner), Insured{Record: r}); err != nil {
+	if _, err := w.s.Put(compartment(owner), insured.Entry{Record: r}); err != nil {
 		w.t.Fatal(err)
 	}
 	return r
