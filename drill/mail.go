@@ -54,6 +54,9 @@ type Mail struct {
 	about  Person
 }
 
+// About returns the person whom the mail is about.
+func (m *Mail) About() Person { return m.about }
+
 // Binding returns the name under which the platform's journal and cells know the mail.
 func (m *Mail) Binding() intake.Binding {
 	return intake.BindingOf(string(m.From), strings.Trim(m.MessageID, "<>"))

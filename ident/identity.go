@@ -49,6 +49,10 @@ type Facts struct {
 	Insurer querschott.IK
 }
 
+// ProfessionInsurer is the professionOID of a health insurer. A token with it and the insurer's IK as organization_name is an
+// employee's if its issuer vouches for that insurer's employees, else the institution's.
+const ProfessionInsurer = "1.2.276.0.76.4.59"
+
 // RoleOf says in which capacity the holder of a profession OID (1.2.276.0.76.4.N) calls. Insurers (59) and their ombudsman's
 // offices (303) come as institutions, not as employees: who works at an insurer's desk logs in with a second factor. Machines
 // of other central services (E-Rezept 258, NCPeH 292, PoPP 293 and 320) and clients that stand for nobody are partners.

@@ -18,12 +18,14 @@ var digraphs = map[rune]string{
 func Fold(name string) string {
 	var b strings.Builder
 	for _, r := range strings.ToLower(norm.NFC.String(name)) {
-		if two, ok := digraphs[r]; ok {
-			b.WriteString(two)
+		if _, ok := digraphs[r]; ok {
+			b.WriteString(digraphs[r])
 			continue
 		}
-		for _, part := range norm.NFD.String(string(r)) {
-			if unicode.IsLetter(part) {
+		for _, part := range strings.ToLower(norm.NFKD.String(string(r))) {
+			if two, ok := digraphs[part]; ok {
+				b.WriteString(two)
+			} else if unicode.IsLetter(part) {
 				b.WriteRune(part)
 			}
 		}

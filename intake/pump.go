@@ -284,6 +284,17 @@ func (p *Pump) Trouble() map[querschott.Compartment]string {
 	return list
 }
 
+// HasKeys reports whether a compartment's private keys are in memory.
+func (p *Pump) HasKeys(c querschott.Compartment) bool {
+	ch := p.chambers[c]
+	if ch == nil {
+		return false
+	}
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return ch.keys != nil
+}
+
 // KeysInMemory returns how many compartments' private keys are in memory.
 func (p *Pump) KeysInMemory() int {
 	n := 0

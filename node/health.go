@@ -35,6 +35,9 @@ func (n *Node) openTelemetry(ctx context.Context) error {
 	if n.vsdm != nil {
 		routes = append(routes, api.VSDM()...)
 	}
+	if n.desk != nil {
+		routes = append(routes, api.Desk()...)
+	}
 	n.api, err = api.New(api.Config{Version: n.opt.Version, Groups: api.Groups(), Routes: routes, Health: n.health, Metrics: metrics.Handler()})
 	if err != nil || n.cfg.Telemetry.Listen == "" {
 		return err
@@ -84,7 +87,7 @@ func (n *Node) measured() telemetry.House {
 		Version: n.opt.Version, Started: n.started, Now: n.opt.Now,
 		Insurers: func() int { return len(n.insurers) }, Troubles: func() int { return len(n.trouble()) },
 		Journal: n.journal.Stats, Backlogs: n.journal.Backlogs, Room: func() []int64 { return roomPerCopy(n.cfg.Intake.Copies) },
-		Pump: n.pump.Stats, Keys: func() int { return n.pump.KeysInMemory() + n.vaults.KeysInMemory() },
+		Pump: n.pump.Stats, Keys: n.keysInMemory,
 		Doors: n.measuredDoors, Proposals: func() int { return len(n.doors.Proposals()) },
 		Outbox: func() outbox.Status { return n.outbox.Status() },
 		Logs:   func() []telemetry.Log { return telemetry.LogsOf(n.ledger, n.opt.Now().UTC().Year()) },

@@ -147,6 +147,7 @@ func (n *Node) routes() ([]gatehttp.Route, error) {
 		return nil, err
 	}
 	n.who["vsdm"] = []string{byToken, byGuard}
+	routes = append(routes, n.deskRoutes()...)
 	for i := range n.cfg.HTTP.Routes {
 		r, err := n.route(&n.cfg.HTTP.Routes[i])
 		if err != nil {

@@ -112,7 +112,7 @@ func (n *Node) issuers(list []IssuerConfig, usual token.Source) ([]*token.Issuer
 }
 
 func (n *Node) dev(list []*token.Issuer, name string, keys jose.KeySet) ([]*token.Issuer, error) {
-	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: name, Source: token.Static, Keys: keys, Now: n.opt.Now, Plain: true})
+	issuer, err := token.NewIssuer(token.IssuerConfig{Issuer: name, Source: token.Static, Keys: keys, Now: n.opt.Now, Plain: true, Staff: func(querschott.IK) bool { return true }})
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +137,9 @@ const maxKeySet = 256 << 10
 // token translates the configuration of an issuer, and reads its files.
 func (c *IssuerConfig) token(usual token.Source) (token.IssuerConfig, error) {
 	t := token.IssuerConfig{Issuer: c.Issuer, Source: token.Source(c.Source), URL: c.URL, Pins: c.Pins, Plain: ownHost(c.Issuer) && (c.URL == "" || ownHost(c.URL))}
+	if len(c.Staff) > 0 {
+		t.Staff = func(ik querschott.IK) bool { return slices.Contains(c.Staff, string(ik)) }
+	}
 	if c.Keys != "" {
 		data, err := disk.ReadFile(disk.OS{}, c.Keys, maxKeySet)
 		if err != nil {

@@ -38,6 +38,7 @@ import (
 	"github.com/querschott/querschott/scope"
 	"github.com/querschott/querschott/seal"
 	"github.com/querschott/querschott/seal/pruefziffer"
+	"github.com/querschott/querschott/service/desk"
 	"github.com/querschott/querschott/service/eau"
 	"github.com/querschott/querschott/service/vsdm"
 	"github.com/querschott/querschott/telemetry"
@@ -104,6 +105,7 @@ type Node struct {
 	logins   *ident.Console
 	gate     *mail.Server
 	vsdm     *vsdm.Service // nil: no insurer has it
+	desk     *desk.Service // nil: no insurer has it
 	numbers  *pruefziffer.Keys
 	issueLog *pebble.Store // of check numbers
 	stream   *access.Stream
@@ -169,6 +171,7 @@ func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
 		{"doors", n.openDoors},
 		{"mail entrance", n.openGate},
 		{"service of master data", n.openVSDM},
+		{"service of the desk", n.openDesk},
 		{"HTTP entrance", n.openHTTP},
 		{"early warning", n.openAlarms},
 		{"console", n.openConsole},
@@ -289,7 +292,7 @@ func (n *Node) openJournal(context.Context) (err error) {
 
 func (n *Node) openPump(context.Context) (err error) {
 	unlock := (&unlocker{read: n.keyring.Unlock}).Unlock
-	n.vaults = newVaults(compartments(n.insurers), unlock, n.cell)
+	n.vaults = newVaults(compartments(n.insurers), n.deskRooms(), unlock, n.cell)
 	n.pump, err = intake.NewPump(intake.PumpConfig{
 		Journal: n.journal, Cell: n.cell, Unlock: unlock, Record: n.recordDeliveries,
 		Handlers: map[querschott.Service]intake.Handler{querschott.EAU: eau.Take}, Keep: intake.Keep,
@@ -335,8 +338,9 @@ func (n *Node) openDoors(context.Context) error {
 		switch o, _ := n.doors.Current(c); {
 		case c.Service.ByMail() && o.To.Delivers():
 			open[c] = o.Epoch
-		case !c.Service.ByMail() && o.To.ServesReads():
-			reads[c] = o.Epoch
+		}
+		if o, _ := n.doors.Current(c); o.To.ServesReads() {
+			reads[c] = o.Epoch // those without a room are left out
 		}
 	}
 	if err := n.vaults.OpenAll(reads); err != nil {

@@ -39,9 +39,9 @@ func (c *Config) OpenStaff(sessions *ident.Sessions, now func() time.Time) (*loc
 	})
 }
 
-// openStaff opens the accounts if a route lets people in by them.
+// openStaff opens the accounts if a route lets people in by them, or an insurer has a desk.
 func (n *Node) openStaff() (err error) {
-	if !slices.ContainsFunc(n.cfg.HTTP.Routes, func(r RouteConfig) bool { return slices.Contains(r.Who, byStaff) }) {
+	if n.desk == nil && !slices.ContainsFunc(n.cfg.HTTP.Routes, func(r RouteConfig) bool { return slices.Contains(r.Who, byStaff) }) {
 		return nil
 	}
 	n.sessions = ident.NewSessions(n.opt.Now, 0, 0)

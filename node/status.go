@@ -133,7 +133,7 @@ func (n *Node) Status() Status {
 	s := Status{
 		Version: n.opt.Version, Started: n.started, Now: n.opt.Now(), Insurers: len(n.insurers),
 		Journal: n.journal.Stats(), Pump: n.pump.Stats(), Addresses: n.Addresses(),
-		Doors: DoorStatus{States: map[querschott.DoorState]int{}, Proposals: len(n.doors.Proposals()), KeysInMemory: n.pump.KeysInMemory() + n.vaults.KeysInMemory()},
+		Doors: DoorStatus{States: map[querschott.DoorState]int{}, Proposals: len(n.doors.Proposals()), KeysInMemory: n.keysInMemory()},
 	}
 	for _, c := range n.doors.Compartments() {
 		s.Doors.States[n.doors.State(c)]++

@@ -32,7 +32,8 @@ type openRoom struct {
 	vault *cell.Vault
 }
 
-func newVaults(list []querschott.Compartment, unlock func(...querschott.Compartment) (map[querschott.Compartment]*seal.Keys, error),
+// newVaults makes a room for each compartment of a service that answers, and for those whose stored mail is read.
+func newVaults(list, read []querschott.Compartment, unlock func(...querschott.Compartment) (map[querschott.Compartment]*seal.Keys, error),
 	store func(querschott.IK) (cell.Store, error),
 ) *vaults {
 	v := &vaults{unlock: unlock, cell: store, rooms: map[querschott.Compartment]*room{}}
@@ -40,6 +41,9 @@ func newVaults(list []querschott.Compartment, unlock func(...querschott.Compartm
 		if !c.Service.ByMail() {
 			v.rooms[c] = &room{}
 		}
+	}
+	for _, c := range read {
+		v.rooms[c] = &room{}
 	}
 	return v
 }
@@ -146,14 +150,25 @@ func (n *Node) mendVaults() {
 	}
 }
 
-// KeysInMemory counts the compartments whose private keys are in memory.
-func (v *vaults) KeysInMemory() (n int) {
-	for _, r := range v.rooms {
+// KeysInMemory returns the compartments whose private keys are in memory.
+func (v *vaults) KeysInMemory() (list []querschott.Compartment) {
+	for c, r := range v.rooms {
 		if r.open.Load() != nil {
-			n++
+			list = append(list, c)
 		}
 	}
-	return n
+	return list
+}
+
+// keysInMemory counts the compartments whose private keys are in memory, for delivering or for reading.
+func (n *Node) keysInMemory() int {
+	count := n.pump.KeysInMemory()
+	for _, c := range n.vaults.KeysInMemory() {
+		if !n.pump.HasKeys(c) {
+			count++
+		}
+	}
+	return count
 }
 
 // Close forgets all keys.

@@ -78,6 +78,8 @@ type Shut struct {
 	Err         error
 }
 
-func (s *Shut) Error() string { return "the door of " + s.Compartment.String() + " is shut: " + s.Err.Error() }
+func (s *Shut) Error() string {
+	return "the door of " + s.Compartment.String() + " is shut: " + s.Err.Error()
+}
 
 func (s *Shut) Unwrap() error { return s.Err }

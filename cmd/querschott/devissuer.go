@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/querschott/querschott/drill/issuer"
@@ -40,7 +41,7 @@ func newDevIssuer(ctx context.Context, cfg *node.Config, opt *node.Options) (d *
 			audience = []string{"https://" + opt.HTTP.Addr().String()}
 		}
 	}
-	d.issuer, err = issuer.New(time.Now, "http://"+d.listener.Addr().String(), issuer.Options{ForTestsOnly: true, Audience: audience, Scopes: cfg.VSDM.Scopes})
+	d.issuer, err = issuer.New(time.Now, "http://"+d.listener.Addr().String(), issuer.Options{ForTestsOnly: true, Audience: audience, Scopes: append(slices.Clone(cfg.VSDM.Scopes), "desk")})
 	if err != nil {
 		return nil, errors.Join(err, d.listener.Close(), opt.HTTP.Close())
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/tls"
@@ -38,6 +39,7 @@ type caller struct {
 	demo, url, ca, issuer       string // flags
 	token, popp, key            string // files
 	actor, audience, profession string
+	organization, scope         string // of the token; "": the issuer's standard, and card checks
 
 	person demo.Mailbox // of the demonstration: one of its insured persons
 }
@@ -121,12 +123,12 @@ func (c *caller) mint(ctx context.Context, ik, kvnr string) (*minted, error) {
 		return nil, usageError{errors.New("there is no development issuer; name its address with --issuer")}
 	}
 	client, err := issuer.Register(ctx, &http.Client{Timeout: 30 * time.Second}, time.Now, c.issuer,
-		issuer.Practice{Subject: c.actor, Profession: c.profession, Name: "Testpraxis"})
+		issuer.Practice{Subject: c.actor, Profession: c.profession, Organization: c.organization, Name: "Test"})
 	if err != nil {
 		return nil, fmt.Errorf("couldn't get tokens from %s; is it running? %w", c.issuer, err)
 	}
 	m := &minted{URL: c.url, Client: client.ID, private: client.Key}
-	if m.Access, err = client.AccessToken(ctx, []string{c.audience}, "vsdservice"); err != nil {
+	if m.Access, err = client.AccessToken(ctx, []string{c.audience}, cmp.Or(c.scope, "vsdservice")); err != nil {
 		return nil, err
 	}
 	if kvnr != "" {
@@ -143,13 +145,13 @@ func (c *caller) mint(ctx context.Context, ik, kvnr string) (*minted, error) {
 	return m, nil
 }
 
-// given reads the tokens from files.
-func (c *caller) given() (*minted, error) {
-	if c.token == "" || c.popp == "" || c.key == "" {
-		return nil, usageError{errors.New("--token, --popp and --dpop-key belong together")}
-	}
+// given reads the tokens from files; popp is "" if none is wanted.
+func (c *caller) given(access, key, popp string) (*minted, error) {
 	m := &minted{URL: c.url}
-	for to, file := range map[*string]string{&m.Access: c.token, &m.Presence: c.popp, &m.Key: c.key} {
+	for to, file := range map[*string]string{&m.Access: access, &m.Presence: popp, &m.Key: key} {
+		if file == "" && to == &m.Presence {
+			continue
+		}
 		data, err := readLimited(file)
 		if err != nil {
 			return nil, err
@@ -158,15 +160,15 @@ func (c *caller) given() (*minted, error) {
 	}
 	block, _ := pem.Decode([]byte(m.Key))
 	if block == nil {
-		return nil, fmt.Errorf("%s holds no key in PEM form", c.key)
+		return nil, fmt.Errorf("%s holds no key in PEM form", key)
 	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	private, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("%s holds no private key (PKCS #8)", c.key)
+		return nil, fmt.Errorf("%s holds no private key (PKCS #8)", key)
 	}
 	var ok bool
-	if m.private, ok = key.(*ecdsa.PrivateKey); !ok {
-		return nil, fmt.Errorf("%s holds no ECDSA key", c.key)
+	if m.private, ok = private.(*ecdsa.PrivateKey); !ok {
+		return nil, fmt.Errorf("%s holds no ECDSA key", key)
 	}
 	return m, nil
 }
@@ -238,7 +240,10 @@ func (c *caller) tokens(ctx context.Context, ik, kvnr string) (*minted, *http.Cl
 		return nil, nil, err
 	}
 	if c.token != "" || c.popp != "" || c.key != "" {
-		m, err := c.given()
+		if c.token == "" || c.popp == "" || c.key == "" {
+			return nil, nil, usageError{errors.New("--token, --popp and --dpop-key belong together")}
+		}
+		m, err := c.given(c.token, c.key, c.popp)
 		return m, client, err
 	}
 	if ik == "" && kvnr == "" {
@@ -421,24 +426,33 @@ foreign-operator, unreadable, malformed. Anything but a good one is exit code 5.
 func (a *app) tokenCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "token", Short: "Get tokens for test clients"}
 	var c caller
-	var ik, kvnr, dir string
+	var ik, kvnr, dir, staff string
 	mint := &cobra.Command{
 		Use:   "mint",
 		Short: "Get an access token, and a PoPP token, from the development issuer of a demonstration",
 		Long: `Get an access token and the key that it is bound to from the development issuer of a demonstration; with --ik and --kvnr a
-PoPP token too. With --dir they are written into files (access.jwt, popp.jwt, dpop-key.pem), without it they are printed as
+PoPP token too. With --staff and --ik the token is an insurer's employee's, for the desk. With --dir they are written into files (access.jwt, popp.jwt, dpop-key.pem), without it they are printed as
 JSON. Nobody but the demonstration believes them.`,
 		Example: `  querschott token mint --demo ./demo/demo.json --ik 100043205 --kvnr X123456789 --dir ./tokens
-  querschott vsdm get --demo ./demo/demo.json --token tokens/access.jwt --popp tokens/popp.jwt --dpop-key tokens/dpop-key.pem`,
+  querschott vsdm get --demo ./demo/demo.json --token tokens/access.jwt --popp tokens/popp.jwt --dpop-key tokens/dpop-key.pem
+  querschott token mint --demo ./demo/demo.json --staff c.mueller --ik 100043205 --dir ./tokens`,
 		Args: limitArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.complete(); err != nil {
 				return err
 			}
-			if (ik == "") != (kvnr == "") {
+			var m *minted
+			var err error
+			switch {
+			case staff != "" && (ik == "" || kvnr != ""):
+				return usageError{errors.New("--staff needs --ik and no --kvnr")}
+			case staff != "":
+				m, err = c.mintStaff(cmd.Context(), ik, staff)
+			case (ik == "") != (kvnr == ""):
 				return usageError{errors.New("--ik and --kvnr belong together")}
+			default:
+				m, err = c.mint(cmd.Context(), ik, kvnr)
 			}
-			m, err := c.mint(cmd.Context(), ik, kvnr)
 			if err != nil {
 				return err
 			}
@@ -453,6 +467,7 @@ JSON. Nobody but the demonstration believes them.`,
 	c.register(mint)
 	mint.Flags().StringVar(&ik, "ik", "", "IK of the insurer whose card was there")
 	mint.Flags().StringVar(&kvnr, "kvnr", "", "number of the insured person whose card was there")
+	mint.Flags().StringVar(&staff, "staff", "", "name of an insurer's employee, whose token it shall be")
 	mint.Flags().StringVar(&dir, "dir", "", "directory for the files")
 	cmd.AddCommand(mint)
 	return cmd

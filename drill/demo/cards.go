@@ -143,7 +143,7 @@ func (p *Platform) openIssuer(ctx context.Context) error {
 		return err
 	}
 	base := "https://" + p.entrance.Addr().String()
-	p.issuer, err = issuer.New(time.Now, "http://"+l.Addr().String(), issuer.Options{ForTestsOnly: true, Audience: []string{base}})
+	p.issuer, err = issuer.New(time.Now, "http://"+l.Addr().String(), issuer.Options{ForTestsOnly: true, Audience: []string{base}, Scopes: []string{"vsdservice", "desk"}})
 	return err
 }
 

@@ -122,6 +122,9 @@ type Platform struct {
 	closes []time.Duration // how long closings took to be obeyed
 }
 
+// services are those of every insurer.
+var services = []querschott.Service{querschott.EAU, querschott.Letter, querschott.VSDM, querschott.Desk}
+
 var operators = []querschott.Actor{"anna", "ben"}
 
 // Open makes the world, or finds it in the directory, opens the node and its doors, and writes demo.json.
@@ -237,8 +240,10 @@ func (p *Platform) sameWorld() error {
 		if same = same && list[i].IK == in.IK; !same {
 			return errors.New("it was made with another --seed: use that one, or another directory")
 		}
-		if !slices.Contains(list[i].Services, querschott.VSDM) { // made before cards could be checked
-			list[i].Services, complete = append(list[i].Services, querschott.VSDM), false
+		for _, s := range services {
+			if !slices.Contains(list[i].Services, s) { // made before there was such a service
+				list[i].Services, complete = append(list[i].Services, s), false
+			}
 		}
 	}
 	if complete {
@@ -261,7 +266,7 @@ func (p *Platform) initOptions() node.InitOptions {
 	for _, in := range p.world.Insurers() {
 		opt.Insurers = append(opt.Insurers, node.Insurer{
 			IK: in.IK, Name: in.Name, Insured: in.Insured, Addresses: []string{string(in.Address)},
-			Services: []querschott.Service{querschott.EAU, querschott.Letter, querschott.VSDM},
+			Services: services,
 		})
 	}
 	return opt

@@ -182,6 +182,10 @@ func (v *Verifier) describe(a *access) {
 			a.caller.Insurer = ik // schema access-token.yaml: "or IK-Nummer of the health insurance company"
 		}
 	}
+	if ik, ok := a.staffOf(); ok {
+		// Names of people are unique at their insurer only.
+		a.caller.Actor, a.caller.Role, a.caller.Insurer = querschott.Actor(string(ik)+"/"+c.Subject), querschott.RoleStaff, ik
+	}
 	a.credential = querschott.Credential{
 		ID:    querschott.CredentialID("zeta/" + v.pseudonym("credential", c.Issuer+"\x00"+c.Client+"\x00"+c.Subject)),
 		Actor: a.caller.Actor, Role: a.caller.Role,
@@ -190,6 +194,16 @@ func (v *Verifier) describe(a *access) {
 		Subject: c.Subject, Client: c.Client, Session: c.Session, Token: c.ID, Key: c.Confirmation.Thumbprint,
 		Product: c.Product, Version: c.ProductVersion, Issuer: c.Issuer,
 	}
+}
+
+// staffOf returns the insurer whose employee the token's holder is, if its issuer vouches for that insurer's.
+func (a *access) staffOf() (querschott.IK, bool) {
+	vouches := a.issuer.cfg.Staff
+	if vouches == nil || a.claims.Profession != ident.ProfessionInsurer {
+		return "", false
+	}
+	ik, err := querschott.ParseIK(a.claims.Organization)
+	return ik, err == nil && vouches(ik)
 }
 
 // pseudonym is 16 hexadecimal digits that only holders of the key can lead back.

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/wire/jose"
 )
@@ -37,7 +38,9 @@ type IssuerConfig struct {
 	// statements.
 	Pins   []string
 	Client *http.Client // for all sources but Static; never follows redirects here
-	Plain  bool         // http instead of https is allowed, for tests and demonstrations
+	// Staff reports whether the issuer vouches for the employees of an insurer; nil: for nobody's. See [ident.ProfessionInsurer].
+	Staff func(querschott.IK) bool
+	Plain bool // http instead of https is allowed, for tests and demonstrations
 
 	Refresh   time.Duration // 300 s: how old keys get before they are asked for again; a shorter max-age shortens it
 	MinReload time.Duration // 10 s: between two attempts, whoever wants them

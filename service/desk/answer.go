@@ -138,8 +138,8 @@ type SickNote struct {
 
 // Document is a sick note with the document that the practice has signed.
 type Document struct {
-	SickNote
-	FHIR string `json:"fhir,omitempty" doc:"the FHIR bundle (XML); missing if the message has none that can be read"`
+	Note SickNote `json:"sick_note"`
+	FHIR string   `json:"fhir,omitempty" doc:"the FHIR bundle (XML); missing if the message has none that can be read"`
 }
 
 func noteOf(n *sicknote.Note) SickNote {
@@ -175,7 +175,7 @@ func (s *Service) SickNotes(_ context.Context, r *service.Request) (*service.Ans
 	f := facts(ledger.ActionRead, ledger.DataSickNote, q.Reason)
 	f.Person = q.Person
 	if len(out.Notes) == 0 {
-		return unknown(f)
+		return unknown(r, f)
 	}
 	f.Outcome, f.Fields, f.Records, f.Cause = ledger.OutcomeSuccess, FieldsNoteList, uint32(len(out.Notes)), ledger.ReasonNone
 	return answer(out, f)
@@ -207,7 +207,7 @@ func (s *Service) SickNote(_ context.Context, r *service.Request) (*service.Answ
 	f.Person = q.Person
 	switch {
 	case errors.Is(err, sicknote.ErrNotFound):
-		return unknown(f)
+		return unknown(r, f)
 	case err != nil:
 		return nil, err
 	}

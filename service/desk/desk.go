@@ -160,7 +160,7 @@ func (s *Service) Person(_ context.Context, r *service.Request) (*service.Answer
 	f := facts(ledger.ActionRead, ledger.DataInsured, q.Reason)
 	f.Person = q.Person
 	if len(list) == 0 {
-		return unknown(f)
+		return unknown(r, f)
 	}
 	f.Outcome, f.Fields, f.Records, f.Cause = ledger.OutcomeSuccess, FieldsMasterData, 1, ledger.ReasonNone
 	return answer(personOf(list), f)
@@ -174,10 +174,11 @@ func facts(a ledger.Action, d ledger.DataClass, reason Reason) service.Facts {
 }
 
 // unknown is the answer about a person of whom nothing is there. It is one answer whoever else may know the person.
-func unknown(f service.Facts) (*service.Answer, error) {
+func unknown(r *service.Request, f service.Facts) (*service.Answer, error) {
 	a, err := answer(problem{
 		Type: "urn:querschott:problem:" + string(querschott.CodeNotFound), Title: http.StatusText(http.StatusNotFound), Status: http.StatusNotFound,
 		Detail: "nothing is recorded of this person", Code: querschott.CodeNotFound,
+		Instance: "urn:uuid:" + r.ID,
 	}, f)
 	if err == nil {
 		a.Status = http.StatusNotFound
@@ -188,11 +189,12 @@ func unknown(f service.Facts) (*service.Answer, error) {
 
 // problem is RFC 9457 in the form of the gate, for the one refusal that must name the person whom it is about.
 type problem struct {
-	Type   string          `json:"type"`
-	Title  string          `json:"title"`
-	Status int             `json:"status"`
-	Detail string          `json:"detail"`
-	Code   querschott.Code `json:"code"`
+	Type     string          `json:"type"`
+	Title    string          `json:"title"`
+	Status   int             `json:"status"`
+	Detail   string          `json:"detail"`
+	Instance string          `json:"instance"`
+	Code     querschott.Code `json:"code"`
 }
 
 func answer(v any, f service.Facts) (*service.Answer, error) {

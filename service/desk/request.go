@@ -137,4 +137,6 @@ func parse[T any, Q query[T]](body []byte) (Q, error) {
 	return q, q.check()
 }
 
-func invalid(format string, args ...any) error { return querschott.Refuse(querschott.CodeInvalid, format, args...) }
+func invalid(format string, args ...any) error {
+	return querschott.Refuse(querschott.CodeInvalid, format, args...)
+}

@@ -94,7 +94,7 @@ func TestDelete(t *testing.T) {
 	if err := w.s.Delete(merged, anna); err != nil {
 		t.Fatal(err)
 	}
-	if n := w.stores[statutory].Len(); n != 2 {
+	if n := w.stores[statutory].Len(); n != 3 { // data key, record, term
 		t.Errorf("%d keys are left of one person with one record", n)
 	}
 	if _, _, err := w.s.Get(statutory, both); err != nil {

@@ -305,7 +305,7 @@ func TestIssueLogIsSealed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if keys != 4 { // data key, record; issued, shown
+	if keys != 5 { // data key, record, term; issued, shown
 		t.Errorf("%d keys", keys)
 	}
 }

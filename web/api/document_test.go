@@ -20,7 +20,7 @@ import (
 	"github.com/querschott/querschott/wire/zeta"
 )
 
-func everything() []Route { return append(Own(), VSDM()...) }
+func everything() []Route { return append(append(Own(), VSDM()...), Desk()...) }
 
 func newAPI(t testing.TB) *API {
 	t.Helper()

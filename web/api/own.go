@@ -15,12 +15,13 @@ const (
 	pathStyle    = "/api/style.css"
 )
 
-// Groups returns the groups of [Own] and [VSDM].
+// Groups returns the groups of [Own], [VSDM] and [Desk].
 func Groups() []Group {
 	return []Group{
 		{"operations", Text{"Betrieb", "Operations"}},
 		{"discovery", Text{"Auffinden", "Discovery"}},
 		{"vsdm", Text{"Versichertenstammdaten", "Insured persons' master data"}},
+		{"desk", Text{"Arbeitsplätze der Kassen", "Insurers' desks"}},
 		{"description", Text{"Beschreibung", "Description"}},
 	}
 }

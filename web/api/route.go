@@ -39,7 +39,7 @@ type Route struct {
 	Group   string // name of its group
 	Title   Text
 	About   Text   // who may call it, and what it promises
-	Who     string // security scheme: "" for everybody, "token" or "presence"
+	Who     string // security scheme: "" for everybody, "token", "presence" or "staff"
 	Inputs  []Input
 	Body    any // zero value of what is sent; nil: no body
 	Answers []Answer
@@ -164,6 +164,10 @@ func securitySchemes() map[string]*SecurityScheme {
 		"presence": {
 			Type: "apiKey", In: "header", Name: "PoPP", Description: "Proof of patient presence (gemSpec_PoPP_Service 1.0.0).",
 		},
+		"session": {
+			Type: "apiKey", In: "cookie", Name: "__Host-querschott-session",
+			Description: "Session of a person who has logged in with password and second factor (POST /session). Each request has the session's csrf value in the header X-Csrf-Token.",
+		},
 	}
 }
 
@@ -204,6 +208,8 @@ func (r Route) security() *[]map[string][]string {
 		list = append(list, map[string][]string{"token": {}})
 	case "presence":
 		list = append(list, map[string][]string{"token": {}, "presence": {}})
+	case "staff":
+		list = append(list, map[string][]string{"token": {}}, map[string][]string{"session": {}})
 	}
 	return &list
 }
@@ -271,7 +277,7 @@ func (r Route) check(groups []Group) error {
 		return errors.New("it lacks a text")
 	case len(r.Answers) == 0:
 		return errors.New("it has no answer")
-	case !slices.Contains([]string{"", "token", "presence"}, r.Who):
+	case !slices.Contains([]string{"", "token", "presence", "staff"}, r.Who):
 		return errors.New("nobody knows how its callers identify themselves")
 	}
 	seen := map[int]bool{}
