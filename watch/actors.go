@@ -20,6 +20,7 @@ type actor struct {
 	account  *accountTrail     // D5: users of the app who saw others or were refused
 	probes   *probeTrail       // D4: who failed
 	practice *practiceTrail    // D8: practices
+	writes   *writeTrail       // D11: who wrote
 	others   []keysOf          // D14: further credentials
 	refusals map[string]*burst // D14: who was refused
 }
@@ -29,9 +30,13 @@ type staff struct {
 	reasons reasonTrail // R1, R2
 	slow    profile     // D10
 	mule    muleTrail   // D15
+	pace    paceTrail   // R3
 	cases   profile     // R2
+	persons profile     // R3
 	habit   habit       // D7
+	gaze    gaze        // D9
 	trail   slowTrail   // D10
+	copies  copyTrail   // R4
 }
 
 // clerk returns what is held of an actor who needs reasons.

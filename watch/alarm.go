@@ -80,14 +80,22 @@ var labels = map[string]struct {
 	"D3":  {[]string{"T1213"}, "CAPEC-116"},
 	"D4":  {[]string{"T1190", "T1087"}, "CAPEC-122"},
 	"D5":  {[]string{"T1190", "T1119"}, "CAPEC-210"},
+	"D6":  {[]string{"T1110.004"}, "CAPEC-600"},
 	"D7":  {[]string{"T1078", "T1550"}, "CAPEC-560"},
 	"D8":  {[]string{"T1078", "T1199"}, "CAPEC-151"},
+	"D9":  {[]string{"T1213"}, "CAPEC-122"},
 	"D10": {[]string{"T1213", "T1030"}, "CAPEC-560"},
+	"D11": {[]string{"T1485", "T1486"}, "CAPEC-176"},
+	"D12": {[]string{"T1098", "T1562"}, "CAPEC-233"},
+	"D13": {[]string{"T1499"}, "CAPEC-125"},
 	"D14": {[]string{"T1550.001", "T1539"}, "CAPEC-60"},
 	"D15": {[]string{"T1213", "T1030"}, "CAPEC-560"},
+	"D16": {[]string{"T1199", "T1133"}, "CAPEC-560"},
 	"D17": {[]string{"T1562"}, "CAPEC-571"},
 	"R1":  {[]string{"T1036"}, "CAPEC-122"},
 	"R2":  {[]string{"T1036"}, "CAPEC-122"},
+	"R3":  {[]string{"T1213", "T1030"}, "CAPEC-560"},
+	"R4":  {[]string{"T1036"}, "CAPEC-122"},
 }
 
 // alarm begins the alarm of an event. The caller adds the arithmetic and the span.

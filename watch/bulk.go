@@ -186,6 +186,7 @@ func (t *bulkTrail) add(e *Event, held int) {
 	if at == e.Sec {
 		return
 	}
+	e.Fresh = at == 0 || e.Sec-at >= spans[2].seconds
 	if e.Sec-at >= spans[held-1].seconds {
 		at = 0
 	}

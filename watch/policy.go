@@ -16,11 +16,12 @@ import (
 // Policy is what an operator decides about the early warning. The zero value is a sensible one: the gate's own caps, no
 // registered jobs, everything in shadow mode.
 type Policy struct {
-	Caps   map[querschott.Role]Cap `json:"caps"`   // how many different persons one actor may reach; in place of the standard of the role
-	Jobs   []Job                   `json:"jobs"`   // registered mass accesses
-	Off    []string                `json:"off"`    // detectors that do not run
-	Live   []string                `json:"live"`   // detectors whose alarms may lead to something; "D3/canary-second" is one cause of a detector
-	Budget int                     `json:"budget"` // statistical alarms per insurer and week; default 1
+	Caps        map[querschott.Role]Cap `json:"caps"`        // how many different persons one actor may reach; in place of the standard of the role
+	Jobs        []Job                   `json:"jobs"`        // registered mass accesses
+	Maintenance []Ticket                `json:"maintenance"` // when identities of remote maintenance may work
+	Off         []string                `json:"off"`         // detectors that do not run
+	Live        []string                `json:"live"`        // detectors whose alarms may lead to something; "D3/canary-second" is one cause of a detector
+	Budget      int                     `json:"budget"`      // statistical alarms per insurer and week; default 1
 }
 
 // DefaultPolicy is what a node goes by that was told nothing else: facts about somebody's credential, and slow theft, may lead
@@ -98,6 +99,11 @@ func (p *Policy) check() error {
 			return fmt.Errorf("job %q: it needs persons above 0 and a time from which to which it lasts", j.ID)
 		}
 		seen[j.ID] = true
+	}
+	for _, t := range p.Maintenance {
+		if t.ID == "" || len(t.Actors) == 0 || !t.From.Before(t.To) {
+			return fmt.Errorf("maintenance %q: it needs an id, actors, and a time from which to which it lasts", t.ID)
+		}
 	}
 	for _, d := range slices.Concat(p.Off, p.Live) {
 		name, _, _ := strings.Cut(d, "/")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -63,7 +64,7 @@ func (s *scene) play(t *testing.T, off ...string) []string {
 		s.step(t, line)
 	}
 	job := watch.Job{ID: "campaign-1", From: w.begin, To: w.begin.AddDate(0, 0, 2), Persons: 300}
-	r := run(t, w, watch.Config{Canaries: canaries, Policy: &watch.Policy{Off: off, Jobs: []watch.Job{job}}})
+	r := run(t, w, watch.Config{Canaries: canaries, Policy: &watch.Policy{Off: off, Jobs: []watch.Job{job}, Maintenance: tickets(w)}})
 	var out []string
 	for _, a := range r.Alarms {
 		day := int(a.Time.Sub(w.begin)/(24*time.Hour)) + 1
@@ -72,11 +73,18 @@ func (s *scene) play(t *testing.T, off ...string) []string {
 	return out
 }
 
-// verbs are what can happen in a scenario. The texts in brackets are the arguments.
-var verbs = []struct {
+// tickets lets the supplier work on the first day of every scenario.
+func tickets(w *traffic) []watch.Ticket {
+	return []watch.Ticket{{ID: "T-1", From: w.begin, To: w.begin.AddDate(0, 0, 1), Actors: []querschott.Actor{"supplier-1"}}}
+}
+
+// verb is something that can happen in a scenario. The texts in brackets are the arguments.
+type verb struct {
 	form *regexp.Regexp
 	do   func(w *traffic, a []string)
-}{
+}
+
+var verbs = []verb{
 	{re(`(\d+) clerks work (\d+) days(?: with (\d+) practices)?(?: with (\d+) gates)?`), func(w *traffic, a []string) {
 		w.clerks, w.days, w.practices, w.gates = num(a[0]), num(a[1]), num(a[2]), max(num(a[3]), 1)
 	}},
@@ -186,7 +194,7 @@ func deny(e *querschott.Access, cause string) {
 
 func (s *scene) step(t *testing.T, line string) {
 	t.Helper()
-	for _, v := range verbs {
+	for _, v := range slices.Concat(verbs, moreVerbs) {
 		if m := v.form.FindStringSubmatch(line); m != nil {
 			v.do(s.world, m[1:])
 			return
@@ -275,7 +283,7 @@ func TestEveryDetectorEarnsItsPlace(t *testing.T) {
 			alone[m[1]] = s
 		}
 	}
-	for _, name := range []string{"D1", "D2", "D3", "D4", "D5", "D7", "D8", "D10", "D14", "D15", "D17", "R1", "R2"} {
+	for _, name := range []string{"D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9", "D10", "D11", "D12", "D13", "D14", "D15", "D16", "D17", "R1", "R2", "R3", "R4"} {
 		s := alone[name]
 		if s == nil {
 			t.Errorf("no scenario is for %s", name)
