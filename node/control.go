@@ -104,6 +104,7 @@ func (n *Node) controlHandler() http.Handler {
 	post("/v1/ledger/verify", func(r *http.Request) (any, error) { return n.ledger.Verify(r.Context(), nil) })
 	post("/v1/ledger/export", n.controlExport)
 	post("/v1/scope", n.controlScope)
+	post("/v1/scope/proof", n.controlScopeProof)
 	post("/v1/scope/person", n.controlWho)
 	post("/v1/scope/rebuild", n.controlScopeRebuild)
 	post("/v1/backup", n.controlBackup)

@@ -171,3 +171,35 @@ func (c *Client) ScopeRebuild(ctx context.Context) error {
 	_, err := post[struct{}](ctx, c, "/v1/scope/rebuild", struct{}{})
 	return err
 }
+
+// ScopeProof makes the proof of a question's answer, which [scope.Verify] checks anywhere. The question is recorded first.
+func (n *Node) ScopeProof(ctx context.Context, q scope.Question) (*scope.Proof, error) {
+	if err := n.recordQuestion(ctx, q); err != nil {
+		return nil, err
+	}
+	return n.scope.Prove(ctx, q)
+}
+
+// ScopeProved is a proof, and the key that it is verified with.
+type ScopeProved struct {
+	Proof *scope.Proof `json:"proof"`
+	VKey  string       `json:"vkey"`
+}
+
+func (n *Node) controlScopeProof(r *http.Request) (any, error) {
+	q, err := decode[scope.Question](r)
+	if err != nil {
+		return nil, err
+	}
+	p, err := n.ScopeProof(r.Context(), q)
+	if err != nil {
+		return nil, err
+	}
+	vkey, err := n.ledger.VKey(ledger.CommitsOrigin(n.cfg.Domain, n.opt.Now().UTC().Year()))
+	return ScopeProved{p, vkey}, err
+}
+
+// ScopeProof asks the running node for the proof of an answer.
+func (c *Client) ScopeProof(ctx context.Context, q scope.Question) (ScopeProved, error) {
+	return post[ScopeProved](ctx, c, "/v1/scope/proof", q)
+}

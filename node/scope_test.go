@@ -66,6 +66,16 @@ func TestScopeIsExact(t *testing.T) {
 	}
 	exact("made again")
 
+	q.To = time.Now()
+	proved, err := NewClient(h.cfg).ScopeProof(t.Context(), q.Question)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := proved.Proof.Verify(proved.VKey)
+	if err != nil || !v.Complete || v.Total != (scope.Bounds{Lower: 6, Best: 6, Upper: 6}) || len(v.Reach) != 3 {
+		t.Errorf("the proof: %+v, %v", v, err)
+	}
+
 	who := WhoRequest{Insurer: h.person(0, 0).Insurer.IK, Person: h.person(0, 0).Number.Reveal(), From: begin, To: time.Now().Add(time.Second)}
 	seen, err := NewClient(h.cfg).Who(t.Context(), who)
 	if err != nil {

@@ -35,10 +35,11 @@ func (s *Scope) cut(ctx context.Context) error {
 			b.open[i].second = min(b.open[i].second, st.Until)
 		}
 		records := b.records()
-		list = append(list, segmentOf(b, b.to, b.next, b.head.Root, records))
+		list = append(list, segmentOf(b, &Segment{Round: st.Round, From: b.to, To: b.next, Head: b.head.Root}, records))
 		events[b] = b.open
 	}
-	st.Logs, st.Root = uint32(len(list)), listRoot(list)
+	all := s.newest.with(list)
+	st.Logs, st.New, st.Root = uint32(len(all)), uint32(len(list)), all.root()
 	entries := sealEntries(&st, list)
 	for i := range entries {
 		entries[i].Actor, entries[i].At = s.cfg.Actor, now
@@ -81,13 +82,13 @@ func (s *Scope) keep(r *sealed, events map[*book][]event) error {
 	if err != nil {
 		return err
 	}
-	reached := map[string]uint64{}
+	newest, reached := s.newest.with(r.list), map[string]uint64{}
 	for i := range r.list {
 		reached[r.list[i].Origin] = r.list[i].To
 	}
 	for _, b := range s.books {
 		to := max(b.to, reached[b.origin])
-		h := shelf{Origin: b.origin, Insurer: b.insurer, Year: b.year, To: to}
+		h := shelf{Origin: b.origin, Insurer: b.insurer, Year: b.year, To: to, Segment: newest[b.origin]}
 		if h.Persons, err = b.persons.filed(); err == nil {
 			h.Credentials, err = b.credentials.filed()
 		}
@@ -111,7 +112,7 @@ func (s *Scope) keep(r *sealed, events map[*book][]event) error {
 		}
 	}
 	s.last = r.ref
-	s.prev = sha256.Sum256(r.statement.Bytes())
+	s.prev, s.newest = sha256.Sum256(r.statement.Bytes()), newest
 	return nil
 }
 

@@ -183,11 +183,7 @@ func (s *Scope) rounds(origin string, from uint64) func(yield func(*sealed, erro
 				yield(nil, fmt.Errorf("entry %d of %s: %w", e.Index, origin, err))
 				return
 			}
-			if r != nil && len(r.list) == int(r.statement.Logs) {
-				if listRoot(r.list) != r.statement.Root {
-					yield(nil, fmt.Errorf("the segments of round %d are others than it committed to", r.ref.N))
-					return
-				}
+			if r != nil && len(r.list) == int(r.statement.New) {
 				if !yield(r, nil) {
 					return
 				}
@@ -211,6 +207,9 @@ func (r *sealed) take(p *ledger.Payload) error {
 // again makes the segments of a round from the ledger. That they are others than what was sealed is said, not hidden: the
 // index has what the ledger has.
 func (s *Scope) again(ctx context.Context, r *sealed) error {
+	if s.newest.with(r.list).root() != r.statement.Root {
+		return fmt.Errorf("the segments of round %d are others than it committed to", r.ref.N)
+	}
 	events := map[*book][]event{}
 	for i := range r.list {
 		g := &r.list[i]
@@ -218,7 +217,7 @@ func (s *Scope) again(ctx context.Context, r *sealed) error {
 		if err != nil {
 			return err
 		}
-		records, err := s.replay(ctx, b, g, &r.statement, func(h *happening) {
+		records, err := replay(ctx, s.cfg.Ledger, b, g, &r.statement, func(h *happening) {
 			s.mu.Lock()
 			b.add(h)
 			s.mu.Unlock()
@@ -226,7 +225,7 @@ func (s *Scope) again(ctx context.Context, r *sealed) error {
 		if err != nil {
 			return err
 		}
-		if made := segmentOf(b, g.From, g.To, g.Head, records); string(made.Bytes()) != string(g.Bytes()) {
+		if made := segmentOf(b, g, records); string(made.Bytes()) != string(g.Bytes()) {
 			s.cfg.Log.Error("ALARM: the ledger gives other events than were sealed, or details of them are erased", "log", g.Origin, "round", r.ref.N)
 			s.mu.Lock()
 			s.bad = append(s.bad, r.ref.N)
@@ -241,10 +240,10 @@ func (s *Scope) again(ctx context.Context, r *sealed) error {
 }
 
 // replay reads the entries of a segment as they were read when it was cut, and returns its records, sorted.
-func (s *Scope) replay(ctx context.Context, b *book, g *Segment, st *Statement, each func(*happening)) ([]Record, error) {
+func replay(ctx context.Context, l *ledger.Ledger, b *book, g *Segment, st *Statement, each func(*happening)) ([]Record, error) {
 	var h happening
 	var records []Record
-	for e, err := range s.cfg.Ledger.Scan(g.Origin, g.From, g.To) {
+	for e, err := range l.Scan(g.Origin, g.From, g.To) {
 		if err != nil {
 			return nil, err
 		}
@@ -260,10 +259,13 @@ func (s *Scope) replay(ctx context.Context, b *book, g *Segment, st *Statement, 
 	return records, nil
 }
 
-// segmentOf commits to sorted records.
-func segmentOf(b *book, from, to uint64, head tile.Hash, records []Record) Segment {
+// segmentOf commits to sorted records; of where it says only which entries of which round they are from.
+func segmentOf(b *book, where *Segment, records []Record) Segment {
 	key := b.names.TagKey()
-	g := Segment{Origin: b.origin, From: from, To: to, Head: head, Count: uint64(len(records)), Root: rootOf(leavesOf(records)), Key: sha256.Sum256(key[:])}
+	g := Segment{
+		Origin: b.origin, Round: where.Round, From: where.From, To: where.To, Head: where.Head,
+		Count: uint64(len(records)), Root: rootOf(leavesOf(records)), Key: sha256.Sum256(key[:]),
+	}
 	if len(records) > 0 {
 		g.First, g.Last = records[0], records[len(records)-1]
 	}

@@ -39,6 +39,7 @@ type Scope struct {
 	work     sync.Mutex // whoever follows, cuts or makes again holds it; it also guards the fields up to merging
 	restored bool       // all rounds that the ledger has are in segments
 	prev     [32]byte   // SHA-256 of the last round's statement
+	newest   newest     // after the last round
 
 	merging sync.Mutex // whoever joins files or removes them all holds it; taken after work
 
@@ -108,10 +109,11 @@ func (s *Scope) load() error {
 	if err := s.contiguous(); err != nil || len(s.segs) == 0 {
 		return err
 	}
-	newest := s.segs[len(s.segs)-1]
-	s.last = newest.table.Rounds[len(newest.table.Rounds)-1]
-	for i := range newest.table.Logs {
-		if err := s.loadBook(&newest.table.Logs[i]); err != nil {
+	last := s.segs[len(s.segs)-1]
+	s.last = last.table.Rounds[len(last.table.Rounds)-1]
+	s.newest = last.newest()
+	for i := range last.table.Logs {
+		if err := s.loadBook(&last.table.Logs[i]); err != nil {
 			return err
 		}
 	}
@@ -188,7 +190,7 @@ func (s *Scope) clear() error {
 		}
 		errs = errors.Join(errs, s.cfg.FS.SyncDir(dir))
 	}
-	s.restored, s.prev, s.last, s.bad = false, [32]byte{}, roundRef{}, nil
+	s.restored, s.prev, s.newest, s.last, s.bad = false, [32]byte{}, nil, roundRef{}, nil
 	return errs
 }
 

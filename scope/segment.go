@@ -56,7 +56,8 @@ type shelf struct {
 	To          uint64        `json:"to"`
 	Persons     filed         `json:"persons"`
 	Credentials filed         `json:"credentials"`
-	Sections    [2]section    `json:"sections"` // by order
+	Segment     []byte        `json:"segment,omitempty"` // the log's newest, after the file's last round
+	Sections    [2]section    `json:"sections"`          // by order
 }
 
 type filed struct {
@@ -98,6 +99,17 @@ func (s *segment) last() uint64 { return s.table.Rounds[len(s.table.Rounds)-1].N
 func (s *segment) since() int64 { return s.table.Rounds[0].Since }
 
 func (s *segment) until() int64 { return s.table.Rounds[len(s.table.Rounds)-1].Until }
+
+// newest returns the newest segment of each log after the file's last round.
+func (s *segment) newest() newest {
+	n := newest{}
+	for i := range s.table.Logs {
+		if h := &s.table.Logs[i]; len(h.Segment) > 0 {
+			n[h.Origin] = h.Segment
+		}
+	}
+	return n
+}
 
 // segmentName sorts as the rounds do.
 func segmentName(dir string, first, last uint64) string {

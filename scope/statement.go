@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/querschott/querschott/ledger"
@@ -17,22 +19,23 @@ type Statement struct {
 	Round uint64 // the first has 1
 	Since int64  // seconds; of the first round 0, of others the Until of the one before
 	Until int64
-	Logs  uint32    // how many segments it has
-	Root  tile.Hash // over the segments, by origin
+	Logs  uint32    // how many logs have a segment, of this round or of an earlier one
+	New   uint32    // how many of these are of this round
+	Root  tile.Hash // over the newest segment of each log, by origin
 	Prev  [32]byte  // SHA-256 of the statement before; zeros for the first
 }
 
 const (
 	statementVersion = 1
-	statementSize    = 1 + 8 + 8 + 8 + 4 + 32 + 32
+	statementSize    = 1 + 8 + 8 + 8 + 4 + 4 + 32 + 32
 )
 
-// Bytes writes the statement: version 1, round, since, until, logs, root, prev; big endian.
+// Bytes writes the statement: version 1, round, since, until, logs, new, root, prev; big endian.
 func (s *Statement) Bytes() []byte {
 	be := binary.BigEndian
 	b := be.AppendUint64([]byte{statementVersion}, s.Round)
 	b = be.AppendUint64(be.AppendUint64(b, uint64(s.Since)), uint64(s.Until))
-	b = append(be.AppendUint32(b, s.Logs), s.Root[:]...)
+	b = append(be.AppendUint32(be.AppendUint32(b, s.Logs), s.New), s.Root[:]...)
 	return append(b, s.Prev[:]...)
 }
 
@@ -44,10 +47,10 @@ func ParseStatement(b []byte) (s Statement, err error) {
 	be := binary.BigEndian
 	s = Statement{
 		Round: be.Uint64(b[1:]), Since: int64(be.Uint64(b[9:])), Until: int64(be.Uint64(b[17:])), Logs: be.Uint32(b[25:]),
-		Root: tile.Hash(b[29:61]), Prev: [32]byte(b[61:]),
+		New: be.Uint32(b[29:]), Root: tile.Hash(b[33:65]), Prev: [32]byte(b[65:]),
 	}
 	first := s.Round == 1
-	if s.Round == 0 || s.Since < 0 || s.Until < s.Since || s.Until >= openEnd || first && (s.Since != 0 || s.Prev != [32]byte{}) {
+	if s.Round == 0 || s.Since < 0 || s.Until < s.Since || s.Until >= openEnd || s.New > s.Logs || first && (s.Since != 0 || s.Prev != [32]byte{}) {
 		return s, errors.New("the statement of a round is malformed")
 	}
 	return s, nil
@@ -56,6 +59,7 @@ func ParseStatement(b []byte) (s Statement, err error) {
 // Segment is what a round has of one log.
 type Segment struct {
 	Origin   string
+	Round    uint64    // whose it is
 	From, To uint64    // entries of the log
 	Head     tile.Hash // root of the log at the size To
 	Count    uint64    // of records
@@ -67,11 +71,12 @@ type Segment struct {
 
 const segmentVersion = 1
 
-// Bytes writes the segment: version 1, origin (uint8 length), from, to, head, count, root, key, and unless it is empty the
+// Bytes writes the segment: version 1, origin (uint8 length), round, from, to, head, count, root, key, and unless it is empty the
 // first and the last record; big endian.
 func (s *Segment) Bytes() []byte {
 	be := binary.BigEndian
 	b := append([]byte{segmentVersion, byte(len(s.Origin))}, s.Origin...)
+	b = be.AppendUint64(b, s.Round)
 	b = append(be.AppendUint64(be.AppendUint64(b, s.From), s.To), s.Head[:]...)
 	b = append(be.AppendUint64(b, s.Count), s.Root[:]...)
 	b = append(b, s.Key[:]...)
@@ -84,17 +89,17 @@ func (s *Segment) Bytes() []byte {
 // ParseSegment reads what Bytes writes.
 func ParseSegment(b []byte) (s Segment, err error) {
 	bad := errors.New("a segment of a round is malformed")
-	const rest = 8 + 8 + 32 + 8 + 32 + 32
+	const rest = 8 + 8 + 8 + 32 + 8 + 32 + 32
 	if len(b) < 2 || b[0] != segmentVersion || len(b) < 2+int(b[1])+rest {
 		return s, bad
 	}
 	s.Origin = string(b[2 : 2+b[1]])
 	b = b[2+len(s.Origin):]
 	be := binary.BigEndian
-	s.From, s.To, s.Head = be.Uint64(b), be.Uint64(b[8:]), tile.Hash(b[16:48])
-	s.Count, s.Root, s.Key = be.Uint64(b[48:]), tile.Hash(b[56:88]), [32]byte(b[88:120])
+	s.Round, s.From, s.To, s.Head = be.Uint64(b), be.Uint64(b[8:]), be.Uint64(b[16:]), tile.Hash(b[24:56])
+	s.Count, s.Root, s.Key = be.Uint64(b[56:]), tile.Hash(b[64:96]), [32]byte(b[96:128])
 	b = b[rest:]
-	if s.Origin == "" || s.From >= s.To || strings.ContainsAny(s.Origin, "\n\x00") {
+	if s.Origin == "" || s.Round == 0 || s.From >= s.To || strings.ContainsAny(s.Origin, "\n\x00") {
 		return s, bad
 	}
 	if s.Count == 0 {
@@ -124,11 +129,25 @@ func listLeaf(origin string, sum [32]byte) tile.Hash {
 	return tile.Leaf(append([]byte(origin+"\n"), sum[:]...))
 }
 
-// listRoot is the root over a round's segments, which are in the order of their origins.
-func listRoot(list []Segment) tile.Hash {
-	leaves := make([]tile.Hash, len(list))
+// newest is the newest segment of each log, as bytes, by origin. It never changes: a round makes another one.
+type newest map[string][]byte
+
+// with returns what is newest after a round with these segments.
+func (n newest) with(list []Segment) newest {
+	out := maps.Clone(n)
+	if out == nil {
+		out = newest{}
+	}
 	for i := range list {
-		leaves[i] = listLeaf(list[i].Origin, sha256.Sum256(list[i].Bytes()))
+		out[list[i].Origin] = list[i].Bytes()
+	}
+	return out
+}
+
+func (n newest) root() tile.Hash {
+	leaves := make([]tile.Hash, 0, len(n))
+	for _, origin := range slices.Sorted(maps.Keys(n)) {
+		leaves = append(leaves, listLeaf(origin, sha256.Sum256(n[origin])))
 	}
 	return rootOf(leaves)
 }

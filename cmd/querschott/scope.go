@@ -51,13 +51,14 @@ func (a *app) scopeCommand() *cobra.Command {
 	var w window
 	var credentials, insurers []string
 	var list, reveal bool
-	var dir string
+	var dir, proofFile string
 	cmd := &cobra.Command{
 		Use: "scope", Short: "Which persons did a credential reach? Exactly, per insurer", Args: limitArgs(cobra.NoArgs),
 		Long: `Print which insured persons one or several credentials reached in a time, per insurer: how many, which kinds of data, the
 lower, best and upper bound, and the evidence grade. E2 means that the ledger excludes it, E4 that it is known who.
 Persons are pseudonyms. --reveal shows their numbers, which is recorded in the ledger as an access to each of them.
---csv writes one file for each insurer that was reached; none of them has another insurer's persons.`,
+--csv writes one file for each insurer that was reached; none of them has another insurer's persons. --proof writes a
+proof that the answer is complete; with --insurer it shows nothing of the logs of other insurers.`,
 		Example: "  querschott scope --credential staff:anna --from 54h\n" +
 			"  querschott scope --credential staff:anna --from 2026-11-27T08:00:00+01:00 --to 2026-11-29T14:00:00+01:00 --csv lists",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -88,6 +89,11 @@ Persons are pseudonyms. --reveal shows their numbers, which is recorded in the l
 					return err
 				}
 			}
+			if proofFile != "" {
+				if err := writeProof(cmd, c, q.Question, proofFile); err != nil {
+					return err
+				}
+			}
 			return a.show(cmd, answer, func(out io.Writer) { showAnswer(out, answer) })
 		},
 	}
@@ -97,6 +103,7 @@ Persons are pseudonyms. --reveal shows their numbers, which is recorded in the l
 	cmd.Flags().BoolVar(&list, "persons", false, "list the persons")
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "list the persons with their numbers (recorded)")
 	cmd.Flags().StringVar(&dir, "csv", "", "directory for one list of persons per insurer")
+	cmd.Flags().StringVar(&proofFile, "proof", "", "file for the proof that the answer is complete; see 'querschott verify scope'")
 	must(cmd.MarkFlagRequired("credential"))
 	must(cmd.MarkFlagRequired("from"))
 	cmd.AddCommand(a.scopePerson(), a.scopeRebuild())
@@ -184,6 +191,92 @@ func writeLists(cmd *cobra.Command, c *node.Client, q node.ScopeRequest, reveal 
 		fmt.Fprintln(cmd.ErrOrStderr(), "wrote", path)
 	}
 	return nil
+}
+
+// writeProof writes the proof of an answer, and says how it is checked. It is checked here first.
+func writeProof(cmd *cobra.Command, c *node.Client, q scope.Question, path string) error {
+	proved, err := c.ScopeProof(cmd.Context(), q)
+	if err != nil {
+		return err
+	}
+	if _, err := proved.Proof.Verify(proved.VKey); err != nil {
+		return err
+	}
+	data, err := proved.Proof.Marshal()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "wrote %s (%s)\ncheck: querschott verify scope %s --vkey '%s'\n", path, bytesText(int64(len(data))), path, proved.VKey)
+	return nil
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "verify", Short: "Check proofs offline: needs no node, no network and no configuration"}
+	cmd.AddCommand(a.verifyScope())
+	return cmd
+}
+
+func (a *app) verifyScope() *cobra.Command {
+	var vkey string
+	var list bool
+	cmd := &cobra.Command{
+		Use: "scope FILE", Short: "Check offline that an answer about who was reached is complete", Args: limitArgs(cobra.ExactArgs(1)),
+		Long: `Check a proof of 'querschott scope --proof' with nothing but one public key of the platform's ledger, and print what it
+shows: counted from the proof's records. It fails when a record, a neighbour, a segment, a round or an insurer is withheld.
+Exit code 5: it holds, but not for the whole time asked for.`,
+		Example: "  querschott verify scope reached.proof --vkey 'kassen.example/ledger/commits/2026+1a2b3c4d+AQ...'",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file, err := os.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			v, err := scope.Verify(file, vkey)
+			if err != nil {
+				return err
+			}
+			if !list {
+				for i := range v.Reach {
+					v.Reach[i].Persons = nil
+				}
+			}
+			if err := a.show(cmd, v, func(out io.Writer) { showVerified(out, v) }); err != nil {
+				return err
+			}
+			if !v.Complete {
+				return errFound
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&vkey, "vkey", "", "public key of one of the platform's logs (C2SP vkey)")
+	cmd.Flags().BoolVar(&list, "persons", false, "list the persons")
+	must(cmd.MarkFlagRequired("vkey"))
+	return cmd
+}
+
+func showVerified(out io.Writer, v *scope.Verified) {
+	fmt.Fprintf(out, "credentials %v, from %s to %s\n", v.Credentials, stamp(v.From), stamp(v.To))
+	rows := make([][]string, len(v.Reach))
+	for i := range v.Reach {
+		r := &v.Reach[i]
+		rows[i] = []string{
+			insurerName(r.Insurer), string(r.Grade), num(r.Bounds.Lower), num(r.Bounds.Best), num(r.Bounds.Upper), num(r.Excluded), num(r.Unnamed),
+		}
+	}
+	table(out, "INSURER|GRADE|LOWER|BEST|UPPER|REFUSED|UNNAMED", rows)
+	for i := range v.Reach {
+		for _, p := range v.Reach[i].Persons {
+			fmt.Fprintf(out, "%s  %s  %s  %s\n", insurerName(v.Reach[i].Insurer), p.Pseudonym, p.Result, strings.Join(p.Data, ","))
+		}
+	}
+	fmt.Fprintf(out, "total: lower %d, best %d, upper %d\n", v.Total.Lower, v.Total.Best, v.Total.Upper)
+	fmt.Fprintf(out, "the proof holds: rounds %d to %d, under %s at %d entries with the root %v\n", v.Rounds[0], v.Rounds[1], v.Checkpoint.Origin, v.Checkpoint.Size, v.Checkpoint.Root)
+	if !v.Complete {
+		fmt.Fprintf(out, "NOT COMPLETE: what came from %s on was not sealed when the proof was made\n", stamp(v.Sealed))
+	}
 }
 
 // personsCSV is the list of one insurer's persons.
