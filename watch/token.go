@@ -27,9 +27,10 @@ var stolen = map[string]bool{
 }
 
 // repeated are causes that bad luck brings about once: a request sent again after a lost answer, a network that changes
-// on the way, a token that was withdrawn a moment ago.
+// on the way. What the deny list refuses is not among them: it is the consequence of an earlier alarm, and whoever is held
+// wrongly tries again too.
 var repeated = map[string]bool{
-	string(zeta.ReasonReplay): true, string(zeta.ReasonTravel): true, string(zeta.ReasonRevoked): true,
+	string(zeta.ReasonReplay): true, string(zeta.ReasonTravel): true,
 	string(zeta.ReasonProofSignature): true, string(zeta.ReasonProofTarget): true, string(zeta.ReasonGuard): true,
 }
 
