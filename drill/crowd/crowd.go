@@ -49,8 +49,9 @@ type Crowd struct {
 	minutes   [][]slot // of today
 	minute    int
 	place     int
-	request   Request
-	launch    int // day from which a service exists that nobody used before
+	request   Request // of Next
+	another   Request // of an attack
+	launch    int     // day from which a service exists that nobody used before
 }
 
 type insurer struct {
@@ -107,7 +108,7 @@ func (c *Crowd) found() {
 			number: k, ik: querschott.IK(digits + string(querschott.IKCheckDigit(digits))), staff: map[string][]*clerk{},
 			persons: max(int(float64(c.cfg.Staff*c.cfg.PerStaff)/harmonic/float64(k+1)), 1000),
 		}
-		for range max(2, in.persons/canaryEvery) {
+		for range d.round(float64(in.persons) / canaryEvery) {
 			in.canaries = append(in.canaries, d.n(in.persons))
 		}
 		slices.Sort(in.canaries)
@@ -206,7 +207,7 @@ func (c *Crowd) Known(h attack.Holder, ch attack.Choice, most int) (list []int) 
 		d := throw(c.cfg.Seed, 'a', uint64(h.Number))
 		for i := range most {
 			p := in.avoid(d.n(in.persons))
-			if i%listCanary == listCanary/2 {
+			if i%listCanary == listCanary/2 && len(in.canaries) > 0 {
 				p = in.canaries[d.n(len(in.canaries))]
 			}
 			list = append(list, p)
@@ -253,3 +254,18 @@ func (c *Crowd) Actor(h attack.Holder) (querschott.Actor, querschott.IK) {
 
 // lognormal is the individual rate of somebody.
 func lognormal(d *dice, median, sigma float64) float64 { return median * math.Exp(sigma*d.normal()) }
+
+// Affected returns the share of the staff whose work a change changes, 0 if somebody's is not among it.
+func (c *Crowd) Affected(ch *Change, a querschott.Actor) float64 {
+	n, is := 0, false
+	for _, k := range c.staff {
+		if ch.hits(k) {
+			n++
+			is = is || k.actor == a
+		}
+	}
+	if !is {
+		return 0
+	}
+	return float64(n) / float64(len(c.staff))
+}

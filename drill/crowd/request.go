@@ -18,10 +18,10 @@ type Request struct {
 	Unseen  bool   // its event gets lost
 }
 
-// begin resets the request and fills in what all of them have.
-func (c *Crowd) begin(at time.Time) *Request {
-	c.request = Request{Access: querschott.Access{Time: at, Action: "read", Epoch: 1}}
-	return &c.request
+// begin resets a request and fills in what all of them have.
+func (r *Request) begin(at time.Time) *Request {
+	*r = Request{Access: querschott.Access{Time: at, Action: "read", Epoch: 1}}
+	return r
 }
 
 // ordinary makes the request of a slot.
@@ -29,7 +29,7 @@ func (c *Crowd) ordinary(s slot) *Request {
 	at := c.today.midnight.Add(time.Duration(c.minute*60_000+s.ms())*time.Millisecond - c.today.offset)
 	number := int(s.who() & (1<<kindShift - 1))
 	d := throw(c.cfg.Seed, 'e', uint64(s.who()), uint64(c.day), uint64(s.k()))
-	r := c.begin(at)
+	r := c.request.begin(at)
 	switch s.who() >> kindShift {
 	case kindPractice:
 		c.check(r, c.practices[number], &d)
@@ -101,7 +101,7 @@ func (c *Crowd) serve(r *Request, k *clerk, s slot, d *dice) {
 		r.ReasonRef = reference(kindOf(k.role), mix(c.cfg.Seed^uint64(k.number)<<20^uint64(i)))
 	default:
 		person := k.in.avoid(d.n(k.in.persons))
-		if d.chance(2e-6) {
+		if len(k.in.canaries) > 0 && d.chance(1e-7) {
 			person = k.in.canaries[d.n(len(k.in.canaries))] // a slip of the finger
 		}
 		c.reach(r, k.in, person, d)
@@ -181,9 +181,9 @@ var refusals = map[string]string{
 }
 
 // Request makes the request of an attack, or of what looks like one. The number of a registered job stands for reasons of the
-// kind job; "" leaves such requests without a reason.
+// kind job; "" leaves such requests without a reason. It is valid until the next call; what [Crowd.Next] returned stays valid.
 func (c *Crowd) Request(a attack.Access, job string) *Request {
-	r := c.begin(a.At.UTC().Truncate(time.Millisecond))
+	r := c.another.begin(a.At.UTC().Truncate(time.Millisecond))
 	d := throw(c.cfg.Seed, 'z', uint64(a.At.UnixNano()), uint64(a.Mule))
 	c.asHolder(r, a)
 	in := c.insurers[a.Insurer]
