@@ -34,12 +34,15 @@ func (n *Node) openAlarms(context.Context) (err error) {
 	}
 	a.events = n.stream.Subscribe("early warning", watchEvents)
 	n.alarms = a
+	n.onAlarm(n.recent.hear)
 	return nil
 }
 
 // onAlarm registers who hears of alarms: one after another in the order of registration, while the node runs. It is called
 // while the node opens.
-func (n *Node) onAlarm(hear func(context.Context, *watch.Alarm)) { n.alarms.hear = append(n.alarms.hear, hear) }
+func (n *Node) onAlarm(hear func(context.Context, *watch.Alarm)) {
+	n.alarms.hear = append(n.alarms.hear, hear)
+}
 
 // emit hands an alarm over without waiting.
 func (a *alarms) emit(al *watch.Alarm) {

@@ -20,6 +20,7 @@ type Config struct {
 	Keyring   KeyringConfig   `yaml:"keyring" json:"keyring" doc:"The private keys of the compartments, encrypted in one age file inside the data directory."`
 	Insurers  string          `yaml:"insurers" json:"insurers" doc:"File with the insurers; 'querschott insurer add' maintains it."`
 	Operators string          `yaml:"operators" json:"operators" doc:"File with the operators and their public keys; 'querschott operator add' maintains it. Whoever can write it can open doors."`
+	Drill     bool            `yaml:"drill" json:"drill" doc:"Everything here is an exercise: status, pages, mail that leaves and every entry of the ledger say so. 'querschott drill run --data' attacks only such nodes and demonstrations."`
 	Intake    IntakeConfig    `yaml:"intake" json:"intake" doc:"The journal of sealed arrivals."`
 	Mail      MailConfig      `yaml:"mail" json:"mail" doc:"The SMTP entrance."`
 	Outbox    OutboxConfig    `yaml:"outbox" json:"outbox" doc:"Mail that leaves: delivery status notifications."`

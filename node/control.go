@@ -84,6 +84,9 @@ func (n *Node) controlHandler() http.Handler {
 	get := func(path string, fn func(r *http.Request) (any, error)) { mux.Handle("GET "+path, n.answer(fn)) }
 	post := func(path string, fn func(r *http.Request) (any, error)) { mux.Handle("POST "+path, n.answer(fn)) }
 	get("/v1/status", func(*http.Request) (any, error) { return n.Status(), nil })
+	get("/v1/alarms", n.controlAlarms)
+	get("/v1/drill/waiting", n.controlWaiting)
+	post("/v1/drill/delivered", n.controlDelivered)
 	get("/v1/spool", func(*http.Request) (any, error) { return n.Spool(), nil })
 	get("/v1/flagged", n.controlFlagged)
 	get("/v1/doors", func(*http.Request) (any, error) { return n.DoorViews(), nil })

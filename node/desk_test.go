@@ -45,7 +45,7 @@ type clerk struct {
 	name    string
 	insurer querschott.IK
 	now     func() time.Time
-	nonce   string // that the entrance asked for last
+	nonce   string             // that the entrance asked for last
 	change  func(*zeta.Access) // spoils the token
 }
 

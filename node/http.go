@@ -137,7 +137,7 @@ func (n *Node) owner(ik string) (querschott.IK, bool) {
 
 // recordHTTP is the ledger's entries before an answer leaves.
 func (n *Node) recordHTTP(ctx context.Context, entries ...ledger.Entry) error {
-	_, err := n.ledger.Append(ctx, entries...)
+	err := n.append(ctx, entries...)
 	return err
 }
 

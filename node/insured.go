@@ -81,7 +81,7 @@ func (n *Node) Import(ctx context.Context, files []ImportedFile) (Imported, erro
 // recordImport is the ledger's entry before master data is written.
 func (n *Node) recordImport(ctx context.Context, c querschott.Compartment, records int) error {
 	o, _ := n.doors.Current(c)
-	_, err := n.ledger.Append(ctx, ledger.Entry{
+	err := n.append(ctx, ledger.Entry{
 		Kind: ledger.KindAccess, At: n.opt.Now(), Compartment: c, Action: ledger.ActionUpdate, Data: ledger.DataInsured,
 		Records: uint32(records), Outcome: ledger.OutcomeSuccess, Role: querschott.RoleMachine, Purpose: ledger.PurposeOperations,
 		Epoch: o.Epoch, Detail: []ledger.Field{{Name: "import", Value: fmt.Sprintf("%d bundles", records)}},
@@ -131,7 +131,7 @@ func (n *Node) CheckNumber(ctx context.Context, s NumberShown) (CheckedNumber, e
 		at = querschott.Compartment{Insurer: c.Insurer, Service: querschott.VSDM}
 	}
 	hash := number.Hash()
-	_, err = n.ledger.Append(ctx, ledger.Entry{
+	err = n.append(ctx, ledger.Entry{
 		Kind: ledger.KindAccess, At: n.opt.Now(), Compartment: at,
 		Action: ledger.ActionVerify, Data: ledger.DataInsured, Outcome: ledger.OutcomeSuccess, Role: querschott.RoleMachine,
 		Purpose: ledger.PurposeSecurity, Actor: s.Actor, Person: person, RequestID: c.Request,

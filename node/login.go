@@ -180,7 +180,7 @@ func (n *Node) recordConsoleLogin(ctx context.Context, who querschott.Credential
 	if !admitted {
 		e.Kind, e.Outcome, e.Reason = ledger.KindAttempt, ledger.OutcomeDenied, ledger.ReasonNotIdentified
 	}
-	_, err := n.ledger.Append(ctx, e)
+	err := n.append(ctx, e)
 	return err
 }
 

@@ -105,6 +105,7 @@ type Node struct {
 	logins   *ident.Console
 	gate     *mail.Server
 	vsdm     *vsdm.Service // nil: no insurer has it
+	recent   recent
 	desk     *desk.Service // nil: no insurer has it
 	numbers  *pruefziffer.Keys
 	issueLog *pebble.Store // of check numbers

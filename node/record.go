@@ -41,7 +41,7 @@ func (n *Node) recordArrival(ctx context.Context, t mail.Taken) error {
 		outcome = ledger.OutcomeDeferred
 	}
 	binding := intake.BindingOf(t.Sender, t.MessageID)
-	_, err := n.ledger.Append(ctx, ledger.Entry{
+	err := n.append(ctx, ledger.Entry{
 		Kind: ledger.KindArrival, At: t.Received, Compartment: t.Compartment, Action: ledger.ActionReceive,
 		Data: dataOf(t.Compartment.Service), Records: 1, Outcome: outcome, Role: t.Credential.Role,
 		Purpose: ledger.PurposePayment, Actor: t.Credential.Actor, Credential: t.Credential.ID, Epoch: o.Epoch,
@@ -78,7 +78,7 @@ func (n *Node) recordDeliveries(ctx context.Context, list []intake.Delivery) err
 			entries[i].Outcome, entries[i].Reason = ledger.OutcomeFailed, ledger.ReasonOwnFailure
 		}
 	}
-	_, err := n.ledger.Append(ctx, entries...)
+	err := n.append(ctx, entries...)
 	return err
 }
 
@@ -93,7 +93,7 @@ func (n *Node) recordOrder(ctx context.Context, o door.Order) error {
 	if o.Actor == door.MachineActor {
 		role, reason = querschott.RoleMachine, ledger.ReasonExpired
 	}
-	_, err := n.ledger.Append(ctx, ledger.Entry{
+	err := n.append(ctx, ledger.Entry{
 		Kind: ledger.KindDoorChange, At: o.At, Compartment: o.Compartment, Action: doorActions[o.To],
 		Data: ledger.DataDoorOrder, Outcome: ledger.OutcomeSuccess, Reason: reason, Role: role,
 		Purpose: ledger.PurposeSecurity, Actor: o.Actor, Epoch: o.Epoch,
@@ -104,7 +104,7 @@ func (n *Node) recordOrder(ctx context.Context, o door.Order) error {
 
 // recordNode is the ledger's entry for what happens to the node itself.
 func (n *Node) recordNode(ctx context.Context, a ledger.Action, k ledger.Kind, d ledger.DataClass, detail ...ledger.Field) error {
-	_, err := n.ledger.Append(ctx, ledger.Entry{
+	err := n.append(ctx, ledger.Entry{
 		Kind: k, At: n.opt.Now(), Action: a, Data: d, Outcome: ledger.OutcomeSuccess, Role: querschott.RoleMachine,
 		Purpose: ledger.PurposeOperations, Actor: door.MachineActor, Detail: detail,
 	})
@@ -113,5 +113,8 @@ func (n *Node) recordNode(ctx context.Context, a ledger.Action, k ledger.Kind, d
 
 // notify puts a delivery status notification into the outbox.
 func (n *Node) notify(ctx context.Context, d mail.DSN) error {
+	if n.cfg.Drill {
+		d.Body = append([]byte(drillHeader), d.Body...)
+	}
 	return n.outbox.Put(ctx, outbox.Mail{ID: d.ID, To: d.To, Body: d.Body, Created: d.Created})
 }

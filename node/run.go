@@ -291,9 +291,7 @@ func (n *Node) consoleSnapshot() console.Snapshot {
 	if audit := n.audit.Load(); audit != nil {
 		s.Totals.Lost, s.Totals.Audited = audit.Lost, audit.At
 	}
-	if n.opt.Demo {
-		s.Mode = console.ModeDemo
-	}
+	s.Mode = map[string]console.Mode{ModeDemo: console.ModeDemo, ModeDrill: console.ModeDrill}[n.mode()]
 	return s
 }
 

@@ -84,7 +84,7 @@ func (n *Node) recordReveal(ctx context.Context, in querschott.IK, persons []sco
 		e.Records = uint32(len(e.Persons))
 		entries, persons = append(entries, e), persons[len(some):]
 	}
-	_, err := n.ledger.Append(ctx, entries...)
+	err := n.append(ctx, entries...)
 	return err
 }
 
@@ -109,7 +109,7 @@ func (n *Node) Who(ctx context.Context, m scope.Matter) (*scope.Sightings, error
 	}
 	e := n.readByOperator(m.Insurer, "who saw the record")
 	e.Person, e.Records = m.Person, 1
-	if _, err := n.ledger.Append(ctx, e); err != nil {
+	if err := n.append(ctx, e); err != nil {
 		return nil, err
 	}
 	return n.scope.Who(ctx, m)

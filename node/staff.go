@@ -160,7 +160,7 @@ func (n *Node) recordLogin(ctx context.Context, r *gate.Request, who querschott.
 	if outcome != ledger.OutcomeSuccess {
 		kind, reason = ledger.KindAttempt, ledger.ReasonNotIdentified
 	}
-	_, err := n.ledger.Append(ctx, ledger.Entry{
+	err := n.append(ctx, ledger.Entry{
 		Kind: kind, At: r.Time, Action: ledger.ActionLogin, Data: ledger.DataAccount, Outcome: outcome, Reason: reason, Role: who.Role,
 		Purpose: ledger.PurposeOperations, Actor: who.Actor, Credential: who.ID, RequestID: r.ID,
 	})

@@ -21,6 +21,7 @@ import (
 // Status is how a node is at one moment.
 type Status struct {
 	Version   string           `json:"version"`
+	Mode      string           `json:"mode,omitempty"` // "drill", "demo"; "" of a real one
 	Started   time.Time        `json:"started"`
 	Now       time.Time        `json:"now"`
 	Insurers  int              `json:"insurers"`
@@ -131,7 +132,7 @@ type CopyRoom struct {
 // Status returns how the node is.
 func (n *Node) Status() Status {
 	s := Status{
-		Version: n.opt.Version, Started: n.started, Now: n.opt.Now(), Insurers: len(n.insurers),
+		Version: n.opt.Version, Mode: n.mode(), Started: n.started, Now: n.opt.Now(), Insurers: len(n.insurers),
 		Journal: n.journal.Stats(), Pump: n.pump.Stats(), Addresses: n.Addresses(),
 		Doors: DoorStatus{States: map[querschott.DoorState]int{}, Proposals: len(n.doors.Proposals()), KeysInMemory: n.keysInMemory()},
 	}

@@ -51,6 +51,7 @@ type Options struct {
 	HTTP    string  // address of the HTTP entrance, "": a free loopback port
 	Issuer  string  // address of the issuers of tokens, "": a free loopback port
 	Metrics string  // address of the metrics, "": a free loopback port
+	Drill   bool    // everything says that it is an exercise
 	Version string
 	Log     *slog.Logger
 }
@@ -58,6 +59,8 @@ type Options struct {
 // File is what DIR/demo.json says: how to get in with other programs.
 type File struct {
 	Dir       string    `json:"dir"`
+	Seed      uint64    `json:"seed"` // of the invented world
+	Persons   int       `json:"persons"`
 	Config    string    `json:"config"`
 	Console   string    `json:"console"`
 	SMTP      string    `json:"smtp"`   // STARTTLS
@@ -225,7 +228,8 @@ func (p *Platform) found() (err error) {
 	if err := p.sameWorld(); err != nil {
 		return err
 	}
-	p.file = File{Dir: p.opt.Dir, Config: file, CA: filepath.Join(p.opt.Dir, "ca.crt")}
+	p.cfg.Drill = p.cfg.Drill || p.opt.Drill
+	p.file = File{Dir: p.opt.Dir, Seed: p.opt.Seed, Persons: p.opt.Insured, Config: file, CA: filepath.Join(p.opt.Dir, "ca.crt")}
 	return p.accounts()
 }
 
