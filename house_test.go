@@ -48,6 +48,7 @@ var floors = map[string]int{
 	"drill":       170,
 	"drill/demo":  171, // plays with the dev issuers beside it
 	"drill/crowd": 171, // who is there for the attacks beside it
+	"drill/run":   172,
 	"drill/eval":  172,
 	"cmd":         180,
 	"e2e":         190,

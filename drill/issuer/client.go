@@ -34,6 +34,19 @@ func Register(ctx context.Context, c *http.Client, now func() time.Time, base st
 	if err != nil {
 		return nil, err
 	}
+	return registerKey(ctx, c, now, base, p, key)
+}
+
+// RegisterKey registers a key that the practice has already.
+func RegisterKey(ctx context.Context, c *http.Client, now func() time.Time, base string, p Practice, private *ecdsa.PrivateKey) (*Client, error) {
+	key, err := signerOf(private)
+	if err != nil {
+		return nil, err
+	}
+	return registerKey(ctx, c, now, base, p, key)
+}
+
+func registerKey(ctx context.Context, c *http.Client, now func() time.Time, base string, p Practice, key signer) (*Client, error) {
 	set, err := json.Marshal(jose.KeySet{key.public.ID: key.public})
 	if err != nil {
 		return nil, fmt.Errorf("couldn't register: %w", err)

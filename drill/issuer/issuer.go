@@ -61,6 +61,10 @@ func newSigner() (signer, error) {
 	if err != nil {
 		return signer{}, fmt.Errorf("couldn't make a key: %w", err)
 	}
+	return signerOf(private)
+}
+
+func signerOf(private *ecdsa.PrivateKey) (signer, error) {
 	public, err := jose.KeyOf(&private.PublicKey)
 	if err != nil {
 		return signer{}, fmt.Errorf("couldn't make a key: %w", err)

@@ -1,0 +1,284 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/drill"
+	"github.com/querschott/querschott/node"
+	"github.com/querschott/querschott/service/desk"
+)
+
+// The course of April 2023. The real one lasted 54 hours; what arrives here in so many seconds is the traffic of that time.
+const (
+	realHours    = 54
+	firstWave    = 2 * time.Second // after the alarm
+	secondWave   = 5 * time.Second
+	dark         = 16 * time.Second // until it is opened again
+	aprilMails   = 120              // a second
+	aprilChecks  = 8
+	few, cluster = 4, 16 // insurers of the two waves
+	tellWithin   = 5 * time.Minute
+	incidentRef  = "VF-2023-0424"
+)
+
+// closing is what an authorised person orders: mail is taken in and waits, what answers is shut.
+var closing = map[querschott.Service]querschott.DoorState{
+	querschott.EAU: querschott.Hold, querschott.Letter: querschott.Hold, querschott.VSDM: querschott.Closed, querschott.Desk: querschott.Closed,
+}
+
+// Blackout plays April 2023: alarms, doors close in two waves, the traffic of 54 hours arrives, doors open again in stages.
+func Blackout(ctx context.Context, p *Platform, opt Options) (*Report, error) {
+	s, err := open(ctx, p, April, volume{mails: aprilMails, checks: aprilChecks, insurers: 24, clerks: 1, known: 60, seed: opt.Seed}, opt)
+	if err != nil {
+		return nil, err
+	}
+	defer s.stop()
+	s.report.Factor = realHours * 3600 / dark.Seconds()
+	b := &blackout{stage: s}
+	if b.signers, b.names, err = p.signers(); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(wait(ctx, before), b.indicator(ctx)); err != nil {
+		return nil, err
+	}
+	if err := b.close(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.reopen(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.close(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.emptied(ctx); err != nil {
+		return nil, err
+	}
+	s.falseAlarms(map[querschott.Actor]bool{b.prober: true})
+	b.judge()
+	return s.report, nil
+}
+
+// blackout is the drill of April under way.
+type blackout struct {
+	*stage
+	signers []note.Signer
+	names   []querschott.Actor
+	prober  querschott.Actor
+
+	shut     []querschott.Compartment
+	slowest  atomic.Int64 // ns: of a closing order, until it was obeyed
+	openings []stageOf
+	told     *float64
+}
+
+// stageOf is one stage of the reopening.
+type stageOf struct {
+	share float64
+	doors int
+	took  time.Duration
+}
+
+// indicator is what the early warning reports first: an employee of one insurer tries the desks of others.
+func (b *blackout) indicator(ctx context.Context) error {
+	e := b.p.employee(b.p.world.Insurers()[5], "prober")
+	b.prober = e.actor()
+	begin := time.Now()
+	b.opt.Progress("somebody tries other insurers' desks")
+	for i := range 6 {
+		other := b.p.world.Insurers()[6+i]
+		first, _ := other.Persons()
+		a, err := e.ask(ctx, desk.PathPerson, other.IK, desk.PersonRequest{Reason: "case:VG-0000", Person: b.p.world.Person(first).Number})
+		if err != nil {
+			return err
+		}
+		if a.Status != http.StatusForbidden {
+			return fmt.Errorf("another insurer's desk answered %d", a.Status)
+		}
+	}
+	for end := begin.Add(5 * time.Second); time.Now().Before(end); {
+		if at, _ := b.alarms.about(b.prober); !at.IsZero() {
+			b.report.DetectedAfter = between(begin, at)
+			return nil
+		}
+		if err := wait(ctx, lookAgain); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close orders both waves and waits while the traffic of the dark hours arrives.
+func (b *blackout) close(ctx context.Context) error {
+	begin := time.Now()
+	if err := errors.Join(wait(ctx, firstWave), b.wave(ctx, "the first systems", b.p.world.Insurers()[:few])); err != nil {
+		return err
+	}
+	if err := errors.Join(wait(ctx, secondWave), b.wave(ctx, "a cluster", b.p.world.Insurers()[few:few+cluster])); err != nil {
+		return err
+	}
+	for time.Since(begin) < firstWave+secondWave+dark {
+		spool, err := b.p.node.Spool(ctx)
+		if err != nil {
+			return err
+		}
+		b.report.Mail.Held = max(b.report.Mail.Held, spool.Messages)
+		if err := wait(ctx, time.Second/2); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wave closes all doors of some insurers.
+func (b *blackout) wave(ctx context.Context, what string, list []*drill.Insurer) error {
+	var doors []querschott.Compartment
+	for _, in := range list {
+		for s := range closing {
+			doors = append(doors, querschott.Compartment{Insurer: in.IK, Service: s})
+		}
+	}
+	b.opt.Progress("%s: %d doors are ordered to close", what, len(doors))
+	begin := time.Now()
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for _, c := range doors {
+		g.Go(func() error {
+			at := time.Now()
+			_, err := b.p.node.Order(gctx, node.DraftRequest{
+				Compartment: c, To: closing[c.Service], Reason: "drill: attack on systems behind it", Incident: incidentRef, Actor: b.names[0],
+			}, b.signers[0])
+			if took := int64(time.Since(at)); took > b.slowest.Load() {
+				b.slowest.Store(took)
+			}
+			return err
+		})
+	}
+	err := g.Wait()
+	b.shut = append(b.shut, doors...)
+	if err == nil && b.told == nil {
+		b.told, err = b.learn(ctx, list[0], begin)
+	}
+	return err
+}
+
+// learn asks at a closed desk until the refusal says why and where to look, and returns how long that took.
+func (b *blackout) learn(ctx context.Context, in *drill.Insurer, begin time.Time) (*float64, error) {
+	first, _ := in.Persons()
+	e := b.p.employee(in, "asks.why")
+	for time.Since(begin) < dark {
+		a, err := e.ask(ctx, desk.PathPerson, in.IK, desk.PersonRequest{Reason: "call:drill", Person: b.p.world.Person(first).Number})
+		if err != nil {
+			return nil, err
+		}
+		if a.Status == http.StatusServiceUnavailable && told(a) {
+			return between(begin, time.Now()), nil
+		}
+		if err := wait(ctx, 100*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// reopen opens a tenth of the doors, then half, then all: one operator proposes, the other approves.
+func (b *blackout) reopen(ctx context.Context) error {
+	slices.SortFunc(b.shut, querschott.Compartment.Compare)
+	known, err := b.p.node.Verifiers(ctx)
+	if err != nil {
+		return err
+	}
+	open := 0
+	for _, share := range []float64{0.1, 0.5, 1} {
+		until := int(share * float64(len(b.shut)))
+		b.opt.Progress("%d %% of the doors are opened by two operators", int(100*share))
+		begin := time.Now()
+		g, gctx := errgroup.WithContext(ctx)
+		g.SetLimit(4)
+		for _, c := range b.shut[open:until] {
+			g.Go(func() error { return b.openDoor(gctx, c, known) })
+		}
+		if err := errors.Join(g.Wait(), wait(ctx, time.Second)); err != nil {
+			return err
+		}
+		b.openings = append(b.openings, stageOf{share, until - open, time.Since(begin)})
+		open = until
+	}
+	return nil
+}
+
+func (b *blackout) openDoor(ctx context.Context, c querschott.Compartment, known note.Verifiers) error {
+	m, err := b.p.node.Order(ctx, node.DraftRequest{
+		Compartment: c, To: querschott.Open, Reason: "drill: systems are clean", Incident: incidentRef, Actor: b.names[0],
+	}, b.signers[0])
+	if err != nil {
+		return err
+	}
+	if m.Order != nil {
+		return fmt.Errorf("the door of %s was opened by one person alone", c)
+	}
+	_, err = b.p.node.Approve(ctx, *m.Proposal, known, b.signers[1])
+	return err
+}
+
+// emptied waits until nothing waits in the journal, and looks for every promise once more.
+func (b *blackout) emptied(ctx context.Context) error {
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); {
+		spool, err := b.p.node.Spool(ctx)
+		if err != nil {
+			return err
+		}
+		if spool.Messages == 0 {
+			break
+		}
+		if err := wait(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	held := b.report.Mail.Held
+	m, err := b.traffic.audit(ctx)
+	b.report.Mail = m
+	b.report.Mail.Held = held
+	if s, serr := b.p.node.Status(ctx); serr == nil {
+		b.report.Mail.Twice = s.Pump.Duplicates
+	}
+	return err
+}
+
+func (b *blackout) judge() {
+	r := b.report
+	closed := map[querschott.IK]bool{}
+	for _, c := range b.shut {
+		closed[c.Insurer] = true
+	}
+	var undisturbed Work
+	for _, c := range b.traffic.clerks {
+		if !closed[c.insurer.IK] {
+			undisturbed.Done += c.done.Load()
+			undisturbed.Refused += c.refused.Load()
+			undisturbed.Errors += c.failed.Load()
+		}
+	}
+	r.require("the indicator raised an alarm", r.DetectedAfter != nil, seconds(r.DetectedAfter))
+	r.require("0 eAU rejected", r.Mail.Rejected == 0 && r.Mail.Accepted > 0, fmt.Sprintf("%d of %d mails", r.Mail.Rejected, r.Mail.Accepted))
+	r.require("0 eAU lost", r.Mail.Lost == 0, fmt.Sprint(r.Mail.Lost))
+	r.require("mail was taken in and waited while doors were on hold", r.Mail.Held > 0, fmt.Sprintf("%d at most", r.Mail.Held))
+	r.require("everything is delivered exactly once after the reopening", r.Mail.Delivered == r.Mail.Accepted && r.Mail.Twice == 0,
+		fmt.Sprintf("%d of %d, %d twice", r.Mail.Delivered, r.Mail.Accepted, r.Mail.Twice))
+	r.require("doors of untouched cells stay open", len(r.Closed) == len(b.shut) && undisturbed.Refused+undisturbed.Errors == 0 && undisturbed.Done > 0,
+		fmt.Sprintf("%d doors moved, %d ordered; %d looks at untouched insurers, %d refused, %d errors", len(r.Closed), len(b.shut), undisturbed.Done, undisturbed.Refused, undisturbed.Errors))
+	r.require("practices and desks are told in under 5 minutes", b.told != nil && *b.told < tellWithin.Seconds(), "by the refusal itself, with incident and status page: "+seconds(b.told))
+	r.require("each door was closed within 1 s", time.Duration(b.slowest.Load()) < time.Second, time.Duration(b.slowest.Load()).Round(time.Millisecond).String())
+	r.require("opening took two operators and went in stages", len(b.openings) == 3, fmt.Sprintf("%d stages", len(b.openings)))
+	r.require("staff and practices had no errors but refusals by doors", r.Staff.Errors == 0 && r.Cards.Errors == 0, r.Staff.Trouble+r.Cards.Trouble)
+	r.judge()
+}

@@ -1,0 +1,86 @@
+package run
+
+import "github.com/querschott/querschott"
+
+// Report is the result of a drill.
+type Report struct {
+	Drill          string   `json:"drill"`
+	DetectedAfter  *float64 `json:"detected_after_s"`  // from the first malicious request to the first alarm about who made it
+	ContainedAfter *float64 `json:"contained_after_s"` // from there until a credential of the attacker was refused as such; the last of them
+	Reached        int      `json:"records_reached"`   // different persons whose data the attacker got
+	Closed         []string `json:"doors_closed"`      // that were not open at some time
+	Untouched      int      `json:"doors_untouched"`
+	Mail           Mail     `json:"mail"`
+	FalseAlarms    *float64 `json:"false_alarms_per_day"` // at the rate of the drill
+	Scope          *Scope   `json:"scope"`
+
+	Seed       uint64      `json:"seed"`
+	Seconds    float64     `json:"seconds"` // from the beginning of the ordinary work to its end
+	Factor     float64     `json:"factor"`  // how much faster the attack or the traffic was than what it stands for
+	Thefts     []Theft     `json:"credentials"`
+	Staff      Work        `json:"staff"`
+	Cards      Work        `json:"cards"`
+	Conditions []Condition `json:"conditions"`
+	Passed     bool        `json:"passed"`
+}
+
+// Mail is what became of the practices' mail.
+type Mail struct {
+	Accepted  int    `json:"accepted"`
+	Rejected  uint64 `json:"rejected"`
+	Lost      int    `json:"lost"`
+	Delivered int    `json:"delivered"`
+	Held      int    `json:"held"` // that waited at most
+	Refused   uint64 `json:"refused_transient"`
+	Twice     uint64 `json:"duplicates"` // that came again
+}
+
+// Scope compares the platform's answer about the attacker's credentials with the truth.
+type Scope struct {
+	Persons  uint64 `json:"persons"` // as the platform says
+	Exact    bool   `json:"exact"`
+	Verified *bool  `json:"proof_verified"` // null: nobody made a proof
+	Missed   int    `json:"missed"`
+	Extra    int    `json:"extra"`
+	Grade    string `json:"grade"`
+}
+
+// Theft is what one credential of the attacker got.
+type Theft struct {
+	Actor          querschott.Actor        `json:"actor"`
+	Credential     querschott.CredentialID `json:"credential,omitempty"` // as the platform calls it
+	Persons        int                     `json:"persons"`
+	PastCap        int                     `json:"past_cap"`      // persons after the first refusal for a cap
+	DetectedAfter  *float64                `json:"detected_s"`    // from its first request
+	StoppedAfter   *float64                `json:"stopped_s"`     // from its first request to the last data that it got
+	ContainedAfter *float64                `json:"contained_s"`   // from its first request until it was refused as such
+	AfterCap       *float64                `json:"contained_cap"` // from the first refusal for a cap until then
+	Requests       int                     `json:"requests"`
+}
+
+// Work counts what became of ordinary work.
+type Work struct {
+	Done    uint64 `json:"done"`
+	Refused uint64 `json:"refused"` // by a door
+	Errors  uint64 `json:"errors"`  // everything else
+	Trouble string `json:"trouble,omitempty"`
+}
+
+// Condition is one thing that must be so.
+type Condition struct {
+	Text   string `json:"text"`
+	Passed bool   `json:"passed"`
+	Found  string `json:"found,omitempty"`
+}
+
+func (r *Report) require(text string, passed bool, found string) {
+	r.Conditions = append(r.Conditions, Condition{text, passed, found})
+}
+
+// judge says whether every condition is met.
+func (r *Report) judge() {
+	r.Passed = len(r.Conditions) > 0
+	for _, c := range r.Conditions {
+		r.Passed = r.Passed && c.Passed
+	}
+}

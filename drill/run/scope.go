@@ -1,0 +1,97 @@
+package run
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/node"
+	"github.com/querschott/querschott/scope"
+)
+
+// compare asks the platform whom the credentials reached, and compares it with the truth.
+func (t *thief) compare(ctx context.Context, credentials []querschott.CredentialID) (*Scope, *scope.Answer, error) {
+	q := node.ScopeRequest{Reveal: true, Question: scope.Question{
+		Credentials: credentials, From: t.first, To: time.Now().Add(time.Second), Persons: true,
+	}}
+	a, err := t.p.node.Scope(ctx, q)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &Scope{Persons: a.Total.Best}
+	said := map[whom]bool{}
+	for _, in := range a.Insurers {
+		for _, p := range in.Persons {
+			if p.Number != "" && p.Result != scope.Refused {
+				said[whom{in.Insurer, querschott.KVNR(p.Number)}] = true
+			}
+		}
+		s.Grade = max(s.Grade, string(in.Grade))
+	}
+	for w := range t.got {
+		if !said[w] {
+			s.Missed++
+		}
+	}
+	for w := range said {
+		if !t.got[w] {
+			s.Extra++
+		}
+	}
+	s.Exact = s.Missed == 0 && s.Extra == 0 && a.Total.Lower == uint64(len(t.got)) && a.Total.Upper == uint64(len(t.got))
+	return s, a, nil
+}
+
+// leaked is how many of the persons in a dump are asked about to find where it came from.
+const leaked = 12
+
+// source ranks the credentials by how many of some leaked persons each of them reached, and returns the first.
+func (t *thief) source(ctx context.Context) (querschott.CredentialID, map[querschott.CredentialID]int, error) {
+	count := map[querschott.CredentialID]int{}
+	asked := 0
+	for w := range t.got {
+		if asked++; asked > leaked {
+			break
+		}
+		seen, err := t.p.node.Who(ctx, node.WhoRequest{
+			Insurer: w.insurer, Person: w.number.Reveal(), From: t.first.Add(-time.Hour), To: time.Now().Add(time.Second),
+		})
+		if err != nil {
+			return "", nil, err
+		}
+		by := map[querschott.CredentialID]bool{}
+		for _, s := range seen.List {
+			if s.Role == querschott.RoleStaff && s.Result != scope.Refused {
+				by[s.Credential] = true
+			}
+		}
+		for c := range by {
+			count[c]++
+		}
+	}
+	ranked := slices.SortedFunc(maps.Keys(count), func(a, b querschott.CredentialID) int {
+		return cmp.Or(count[b]-count[a], cmp.Compare(a, b))
+	})
+	if len(ranked) == 0 {
+		return "", count, nil
+	}
+	return ranked[0], count, nil
+}
+
+// perInsurer reports whether the answer's numbers of persons are the distinct ones of each insurer.
+func (t *thief) perInsurer(a *scope.Answer) (bool, string) {
+	want := map[querschott.IK]uint64{}
+	for w := range t.got {
+		want[w.insurer]++
+	}
+	same := true
+	for _, in := range a.Insurers {
+		same = same && in.Bounds.Best == want[in.Insurer]
+		delete(want, in.Insurer)
+	}
+	return same && len(want) == 0, fmt.Sprintf("%d insurers, %d persons", len(a.Insurers), len(t.got))
+}
