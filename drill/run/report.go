@@ -32,7 +32,7 @@ type Mail struct {
 	Delivered int    `json:"delivered"`
 	Held      int    `json:"held"` // that waited at most
 	Refused   uint64 `json:"refused_transient"`
-	Twice     uint64 `json:"duplicates"` // that came again
+	Twice     uint64 `json:"duplicates"` // documents that came again and were recognised
 }
 
 // Scope compares the platform's answer about the attacker's credentials with the truth.

@@ -62,6 +62,7 @@ func newTraffic(ctx context.Context, p *Platform, v volume) (*traffic, error) {
 	t.sender, err = drill.NewSender(drill.SenderConfig{
 		World: p.world, Addr: p.file.SMTPS, TLS: &tls.Config{RootCAs: p.tls.RootCAs, ServerName: "localhost", MinVersion: tls.VersionTLS13},
 		Login: func(kim.Address) (string, string) { return p.file.Relay.Address, p.file.Relay.Password }, Rate: v.mails, Seed: v.seed,
+		Connections: 16,
 	})
 	if err != nil {
 		return nil, err
