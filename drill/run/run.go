@@ -297,6 +297,7 @@ func (s *stage) conditions(t *thief, answer *scope.Answer, source querschott.Cre
 	} else {
 		same, found := t.perInsurer(answer)
 		r.require("dedupe gives distinct persons per insurer", same, found)
+		r.require("the proof of the scope verifies, and is complete", r.Scope.Verified != nil && *r.Scope.Verified, "")
 		r.require("the scope is exact", r.Scope.Exact, fmt.Sprintf("missed %d, extra %d", r.Scope.Missed, r.Scope.Extra))
 		r.require("wrong statement impossible without evidence grade: the insurer's answer has the grade E4", r.Scope.Grade == string(scope.GradeReached), r.Scope.Grade)
 		r.require("source credential ranked first", slices.ContainsFunc(r.Thefts, func(th Theft) bool { return th.Credential == source && source != "" }), string(source))

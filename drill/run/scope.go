@@ -16,8 +16,11 @@ import (
 // compare asks the platform whom the credentials reached, and compares it with the truth.
 func (t *thief) compare(ctx context.Context, credentials []querschott.CredentialID) (*Scope, *scope.Answer, error) {
 	q := node.ScopeRequest{Reveal: true, Question: scope.Question{
-		Credentials: credentials, From: t.first, To: time.Now().Add(time.Second), Persons: true,
+		Credentials: credentials, From: t.first, To: t.last().Truncate(time.Second).Add(time.Second), Persons: true,
 	}}
+	if err := wait(ctx, time.Until(q.To)); err != nil {
+		return nil, nil, err
+	}
 	a, err := t.p.node.Scope(ctx, q)
 	if err != nil {
 		return nil, nil, err
@@ -43,7 +46,19 @@ func (t *thief) compare(ctx context.Context, credentials []querschott.Credential
 		}
 	}
 	s.Exact = s.Missed == 0 && s.Extra == 0 && a.Total.Lower == uint64(len(t.got)) && a.Total.Upper == uint64(len(t.got))
-	return s, a, nil
+	s.Verified, err = t.prove(ctx, q.Question, s.Persons)
+	return s, a, err
+}
+
+// prove has the platform prove its answer, and checks the proof with nothing but a public key.
+func (t *thief) prove(ctx context.Context, q scope.Question, persons uint64) (*bool, error) {
+	proved, err := t.p.node.ScopeProof(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	v, err := proved.Proof.Verify(proved.VKey)
+	good := err == nil && v.Complete && v.Total.Best == persons
+	return &good, nil //nolint:nilerr // that it does not verify is the result
 }
 
 // leaked is how many of the persons in a dump are asked about to find where it came from.

@@ -77,10 +77,10 @@ type thief struct {
 	hands  map[attack.Holder]*hand
 	factor float64 // how much faster than the family says
 
-	mu    sync.Mutex // guards the fields below, and those of the hands
-	got   map[whom]bool
-	first time.Time // of all requests
-	order []*hand
+	mu            sync.Mutex // guards the fields below, and those of the hands
+	got           map[whom]bool
+	first, latest time.Time // of all requests
+	order         []*hand
 }
 
 // hand is one credential in use.
@@ -167,6 +167,7 @@ func (t *thief) grab(ctx context.Context, a attack.Access) (attack.Outcome, erro
 		t.first = begin
 	}
 	h.requests++
+	t.latest = begin
 	t.mu.Unlock()
 	came, answer, err := h.read(ctx, insurer, who, reasonOf(a.Reason))
 	if err != nil {
@@ -193,16 +194,11 @@ func (t *thief) note(h *hand, w whom, o attack.Outcome, now time.Time) {
 	}
 }
 
-// held reports whether every credential that was used is refused as such.
-func (t *thief) held() bool {
+// last is when the attacker made the last request.
+func (t *thief) last() time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, h := range t.order {
-		if h.contained.IsZero() {
-			return false
-		}
-	}
-	return len(t.order) > 0
+	return t.latest
 }
 
 // reasonOf writes a reason as the desk wants one: it is mandatory, so whoever has none gives the same for all.
