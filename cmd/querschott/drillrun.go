@@ -52,10 +52,10 @@ measured is null. The command fails if a condition is not met.`,
 	return cmd
 }
 
-// maxFamily is the largest file of an attack that is read.
-const maxFamily = 1 << 20
+// maxAttack is the largest file of an attack that is read.
+const maxAttack = 1 << 20
 
-func family(name string) (*attack.Family, error) {
+func attackOf(name string) (*attack.Family, error) {
 	if !strings.HasSuffix(name, ".yaml") && !strings.HasSuffix(name, ".yml") {
 		f, err := run.Find(name)
 		if querschott.CodeOf(err) == querschott.CodeNotFound {
@@ -69,13 +69,13 @@ func family(name string) (*attack.Family, error) {
 		return nil, usageError{err}
 	}
 	defer func() { _ = f.Close() }()
-	return attack.Parse(io.LimitReader(f, maxFamily+1))
+	return attack.Parse(io.LimitReader(f, maxAttack+1))
 }
 
 func playDrill(ctx context.Context, name, dir string, opt run.Options) (r *run.Report, err error) {
 	var f *attack.Family
 	if name != run.April {
-		if f, err = family(name); err != nil {
+		if f, err = attackOf(name); err != nil {
 			return nil, err
 		}
 	}
