@@ -17,6 +17,18 @@ type scratch struct {
 	plain   []byte
 	aad     []byte
 	persons []querschott.KVNR
+	random  [32 * saltSize]byte
+	salts   int // that are left in random
+}
+
+// salt returns one that was never used.
+func (s *scratch) salt() []byte {
+	if s.salts == 0 {
+		_, _ = rand.Read(s.random[:]) // never fails: the process ends before it would
+		s.salts = len(s.random) / saltSize
+	}
+	s.salts--
+	return s.random[s.salts*saltSize:][:saltSize]
 }
 
 var scratches = sync.Pool{New: func() any { return &scratch{} }}
@@ -67,9 +79,7 @@ func (l *Ledger) fillOne(r *request, s *scratch, e *Entry, now time.Time) error 
 		at = now
 	}
 	s.persons = e.persons(s.persons)
-	var salt [saltSize]byte
-	_, _ = rand.Read(salt[:]) // never fails: the process ends before it would
-	s.plain = appendPayload(append(s.plain[:0], salt[:]...), e, s.persons)
+	s.plain = appendPayload(append(s.plain[:0], s.salt()...), e, s.persons)
 	defer func() { clear(s.plain); clear(s.persons) }()
 	if len(s.plain) > maxPayload {
 		return fmt.Errorf("couldn't record a payload of %d bytes: %w", len(s.plain), ErrTooLarge)

@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/ledger/tile"
 )
@@ -240,25 +238,25 @@ func (s *packStore) close(g *log) error {
 }
 
 // sync makes everything that flush wrote durable. Files of logs that were not written to since the last time are closed.
-// Two files are synced at a time: file systems commit such syncs together, and many would hold up the WAL's.
-func (s *packStore) sync(logs []*log) error {
-	var group errgroup.Group
-	group.SetLimit(2)
+// One file is synced after the other, with a breath between them.
+func (s *packStore) sync(logs []*log, breathe func()) error {
 	for _, g := range logs {
 		f := g.pack.open
-		switch {
-		case f == nil:
-		case g.pack.dirty:
-			group.Go(f.pack.Sync)
-			group.Go(f.payload.Sync)
-		default:
-			if err := s.close(g); err != nil {
-				return errors.Join(err, group.Wait())
-			}
+		if f == nil {
+			continue
 		}
-	}
-	if err := group.Wait(); err != nil {
-		return err
+		var err error
+		if g.pack.dirty {
+			err = f.pack.Sync()
+			breathe()
+			err = errors.Join(err, f.payload.Sync())
+			breathe()
+		} else {
+			err = s.close(g)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	for _, g := range logs {
 		g.pack.dirty = false

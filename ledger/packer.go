@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/querschott/querschott/ledger/tile"
 )
@@ -15,6 +16,7 @@ const (
 	packAfter    = 1 << 20  // what gather is unless states are written more often
 	packLimit    = 32 << 20 // bytes of WAL that may wait in memory; then the writer waits
 	snapshotMost = 16384    // commits between two states: bounds the replay at a start
+	packPause    = time.Millisecond
 )
 
 // job is one durable commit on its way into the packs.
@@ -55,6 +57,7 @@ type packer struct {
 	since    int64         // bytes of WAL since the last state
 	commits  int           // commits since the last state
 	oldest   uint64        // WAL segment
+	pause    *time.Timer   // nil before the first
 	finished chan error
 
 	frames sync.Pool // *[]byte, for the writer to use again
@@ -157,12 +160,30 @@ func (p *packer) pack(jobs []job, closing, asked bool) error {
 			return fmt.Errorf("couldn't write packs of log %s: %w", g.origin, err)
 		}
 		delete(p.touched, g)
-		runtime.Gosched()
+		p.breathe(closing || asked)
 	}
 	if due {
-		return p.snapshot()
+		return p.snapshot(closing || asked)
 	}
 	return nil
+}
+
+// breathe leaves the disk to the WAL between two files: its syncs wait for what the disk has been given before. It does not when
+// somebody waits, when much has queued, or when states are so frequent that there is little to write.
+func (p *packer) breathe(hurry bool) {
+	p.mu.Lock()
+	hurry = hurry || p.wake || p.closing || p.bytes > packLimit/4 || p.gather < packAfter
+	p.mu.Unlock()
+	if hurry {
+		runtime.Gosched() // who waits for a commit goes first
+		return
+	}
+	if p.pause == nil {
+		p.pause = time.NewTimer(packPause)
+	} else {
+		p.pause.Reset(packPause)
+	}
+	<-p.pause.C
 }
 
 // waiting returns how many bytes wait in memory for the files.
@@ -218,9 +239,9 @@ func appendCommitHead(b []byte, id logID, size uint64) []byte {
 }
 
 // snapshot makes the packs durable, then the state that says so, then gives up the WAL behind it.
-func (p *packer) snapshot() error {
+func (p *packer) snapshot(hurry bool) error {
 	logs := p.l.sorted()
-	if err := p.store.sync(logs); err != nil {
+	if err := p.store.sync(logs, func() { p.breathe(hurry) }); err != nil {
 		return fmt.Errorf("couldn't sync packs: %w", err)
 	}
 	p.state.logs = p.state.logs[:0]

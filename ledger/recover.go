@@ -106,7 +106,7 @@ func (l *Ledger) recover() error {
 // begin makes the first segment of an empty ledger.
 func (l *Ledger) begin() error {
 	l.packer.state, l.packer.oldest = state{pos: walPosition{1, segmentHeader}}, 1
-	f, err := makeSegment(l.cfg.FS, l.wal.dir, 1, l.wal.size)
+	f, err := makeSegment(l.cfg.FS, l.wal.dir, 1, l.wal.size, nil)
 	if err != nil {
 		return fmt.Errorf("couldn't make the first WAL segment: %w", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/internal/disk"
@@ -17,7 +19,8 @@ import (
 const (
 	segmentHeader = 64
 	segmentMagic  = 0x514c5731 // "QLW1"
-	zeroStep      = 1 << 20
+	zeroStep      = 64 << 10
+	zeroAhead     = 1 << 20 // bytes of the next segment that are made ready at once
 )
 
 // wal is the write-ahead log: preallocated segments of frames. Only the writer goroutine uses it after the start; the
@@ -33,6 +36,47 @@ type wal struct {
 	end  int64 // size of the current segment
 
 	next chan prepared // the segment after the current one; capacity 1; nil while nobody prepares it
+	pace *pacer        // of who prepares it; nil if nobody does
+}
+
+// pacer has the next segment filled twice as fast as the current one is used up, rather than at once: every sync of the current
+// one waits for what the disk has been given besides.
+type pacer struct {
+	used  atomic.Int64  // bytes of the current segment
+	more  chan struct{} // capacity 1: used has grown
+	now   chan struct{} // closed: the next one is waited for
+	close sync.Once     // now
+}
+
+func newPacer() *pacer { return &pacer{more: make(chan struct{}, 1), now: make(chan struct{})} }
+
+// wait returns when so many bytes may be filled. Without a pacer that is always so.
+func (p *pacer) wait(filled int64) {
+	for p != nil && filled > zeroAhead+2*p.used.Load() {
+		select {
+		case <-p.more:
+		case <-p.now:
+			return
+		}
+	}
+}
+
+func (p *pacer) use(off int64) {
+	if p == nil {
+		return
+	}
+	p.used.Store(off)
+	select {
+	case p.more <- struct{}{}:
+	default:
+	}
+}
+
+// rush ends all waiting.
+func (p *pacer) rush() {
+	if p != nil {
+		p.close.Do(func() { close(p.now) })
+	}
 }
 
 type prepared struct {
@@ -67,15 +111,15 @@ func segments(fs disk.FS, dir string) ([]uint64, error) {
 	return segs, nil
 }
 
-// makeSegment makes a segment of zeros whose contents can be synced later without moving metadata. It is filled in
-// steps, each synced, so that no sync of the current segment waits behind a large one.
-func makeSegment(fs disk.FS, dir string, seg uint64, size int64) (disk.File, error) {
+// makeSegment makes a segment of zeros whose contents can be synced later without moving metadata. It is filled in small
+// steps, so that no sync of the current segment waits behind a large one.
+func makeSegment(fs disk.FS, dir string, seg uint64, size int64, pace *pacer) (disk.File, error) {
 	name := segmentName(dir, seg)
 	f, err := fs.Create(name + ".tmp")
 	if err != nil {
 		return nil, err
 	}
-	if err := fillSegment(f, seg, size); err != nil {
+	if err := fillSegment(f, seg, size, pace); err != nil {
 		return nil, errors.Join(err, f.Close(), fs.Remove(name+".tmp"))
 	}
 	if err := fs.Rename(name+".tmp", name); err != nil {
@@ -87,9 +131,10 @@ func makeSegment(fs disk.FS, dir string, seg uint64, size int64) (disk.File, err
 	return f, nil
 }
 
-func fillSegment(f disk.File, seg uint64, size int64) error {
+func fillSegment(f disk.File, seg uint64, size int64, pace *pacer) error {
 	block := make([]byte, min(zeroStep, size))
 	for off := int64(0); off < size; off += zeroStep {
+		pace.wait(off)
 		b := block[:min(zeroStep, size-off)]
 		clear(b)
 		if off == 0 {
@@ -98,11 +143,9 @@ func fillSegment(f disk.File, seg uint64, size int64) error {
 		if _, err := f.WriteAt(b, off); err != nil {
 			return err
 		}
-		if err := f.Sync(); err != nil {
-			return err
-		}
+		disk.Begin(f)
 	}
-	return nil
+	return f.Sync()
 }
 
 func putSegmentHeader(b []byte, seg uint64) {
@@ -149,6 +192,7 @@ func (w *wal) write(frame []byte) error {
 		return fmt.Errorf("couldn't sync the WAL: %w", halt(err))
 	}
 	w.off += int64(len(frame))
+	w.pace.use(w.off)
 	return nil
 }
 
@@ -165,9 +209,11 @@ func (w *wal) rotate() error {
 	if w.next == nil {
 		w.prepare()
 	}
+	w.pace.rush()
 	p := <-w.next
 	if p.err != nil { // perhaps long ago
 		w.prepare()
+		w.pace.rush()
 		p = <-w.next
 	}
 	w.next = nil
@@ -182,11 +228,11 @@ func (w *wal) rotate() error {
 
 // prepare starts making the segment after the current one, unless it is there.
 func (w *wal) prepare() {
-	next := make(chan prepared, 1)
-	w.next = next
+	next, pace := make(chan prepared, 1), newPacer()
+	w.next, w.pace = next, pace
 	fs, dir, seg, size := w.fs, w.dir, w.seg+1, w.size
 	go func() {
-		f, err := makeSegment(fs, dir, seg, size)
+		f, err := makeSegment(fs, dir, seg, size, pace)
 		next <- prepared{f, err}
 	}()
 }
@@ -194,6 +240,7 @@ func (w *wal) prepare() {
 // close waits for the segment that is being made.
 func (w *wal) close() error {
 	var err error
+	w.pace.rush()
 	if w.next != nil {
 		if p := <-w.next; p.file != nil {
 			err = p.file.Close()
