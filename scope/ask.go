@@ -138,7 +138,7 @@ type tally struct {
 	list     bool
 
 	results     [Refused + 1]bitset
-	groups      map[ledger.DataClass]*group
+	groups      [64]*group // by kind of data
 	events      uint64
 	unnamed     uint64
 	first, last int64
@@ -150,7 +150,7 @@ type group struct {
 }
 
 func newTally(b *book, q *Question) *tally {
-	t := &tally{book: b, groups: map[ledger.DataClass]*group{}, first: openEnd, list: q.Persons}
+	t := &tally{book: b, first: openEnd, list: q.Persons}
 	t.from, t.to = q.seconds()
 	for _, c := range q.Credentials {
 		if o := b.credentials.find(b.credential(c)); o > 0 && !slices.Contains(t.creds, o) {
@@ -210,14 +210,15 @@ func (t *tally) count(e *event) {
 	if e.person == 0 {
 		t.unnamed += uint64(e.records)
 	}
-	t.results[e.result()].set(e.person)
-	if e.result() == Refused {
+	result := e.class & 3
+	t.results[result].set(e.person)
+	if Result(result) == Refused {
 		return
 	}
-	g := t.groups[e.data()]
+	g := t.groups[e.class>>2]
 	if g == nil {
 		g = &group{persons: newBitset(t.book, true)}
-		t.groups[e.data()] = g
+		t.groups[e.class>>2] = g
 	}
 	g.events++
 	g.persons.set(e.person)
@@ -275,7 +276,9 @@ func (a *Answer) add(t *tally) {
 		}
 	}
 	for data, g := range t.groups {
-		r.group(data.String(), g)
+		if g != nil {
+			r.group(ledger.DataClass(data).String(), g)
+		}
 	}
 	if t.list {
 		r.Persons = append(r.Persons, t.persons()...)
@@ -318,8 +321,8 @@ func (t *tally) persons() (list []Person) {
 			if t.results[result].has(o) {
 				p := Person{Pseudonym: pseudonymText(key), Result: result, Log: t.book.origin, Entry: t.book.persons.first[i]}
 				for data, g := range t.groups {
-					if g.persons.has(o) {
-						p.Data = append(p.Data, data.String())
+					if g != nil && g.persons.has(o) {
+						p.Data = append(p.Data, ledger.DataClass(data).String())
 					}
 				}
 				slices.Sort(p.Data)

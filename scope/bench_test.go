@@ -147,7 +147,7 @@ func (s *bench) look(b *testing.B, cred int, from, to int64) (persons uint64, to
 	begin := time.Now()
 	var tallies []*tally
 	for _, book := range s.books {
-		t := &tally{book: book, groups: map[ledger.DataClass]*group{}, first: openEnd, from: from, to: to, creds: []uint32{uint32(cred + 1)}}
+		t := &tally{book: book, first: openEnd, from: from, to: to, creds: []uint32{uint32(cred + 1)}}
 		for i := range t.results {
 			t.results[i] = newBitset(book, true)
 		}

@@ -16,7 +16,14 @@ import (
 func (s *Scope) follow(ctx context.Context) error {
 	origins := s.cfg.Ledger.Origins()
 	if !s.restored {
-		if err := s.restore(ctx, origins); err != nil {
+		err := s.restore(ctx, origins)
+		if errors.Is(err, errForeign) {
+			s.cfg.Log.Error("ALARM: the index of who reached whom is not of this ledger, or newer; it is made again from the ledger", "err", err)
+			if err = s.reset(); err == nil {
+				err = s.restore(ctx, origins)
+			}
+		}
+		if err != nil {
 			return fmt.Errorf("couldn't restore the rounds of the ledger: %w", err)
 		}
 		s.restored = true
@@ -116,9 +123,18 @@ type sealed struct {
 	list      []Segment
 }
 
+// errForeign says that the index has a round that the ledger doesn't: the ledger was restored from an older backup.
+var errForeign = errors.New("the ledger doesn't have the last round")
+
 // restore makes segments of the rounds that the ledger has and the index does not.
 func (s *Scope) restore(ctx context.Context, origins []string) error {
 	s.forgetOpen()
+	known := s.last.N == 0
+	for _, b := range s.books {
+		if head, err := s.cfg.Ledger.Head(b.origin); b.to > 0 && (err != nil || head.Size < b.to) {
+			return fmt.Errorf("%w: %s ends before entry %d", errForeign, b.origin, b.to)
+		}
+	}
 	for _, origin := range platformLogs(origins) {
 		from := uint64(0)
 		switch c := strings.Compare(origin, s.last.Origin); {
@@ -131,10 +147,11 @@ func (s *Scope) restore(ctx context.Context, origins []string) error {
 			if err != nil {
 				return err
 			}
-			if r.ref.N == s.last.N {
+			if !known {
+				if known = r.ref == s.last; !known {
+					return errForeign
+				}
 				s.prev = sha256.Sum256(r.statement.Bytes())
-			}
-			if r.ref.N <= s.last.N {
 				continue
 			}
 			if r.ref.N != s.last.N+1 {
@@ -144,6 +161,9 @@ func (s *Scope) restore(ctx context.Context, origins []string) error {
 				return err
 			}
 		}
+	}
+	if !known {
+		return errForeign
 	}
 	return nil
 }

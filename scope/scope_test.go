@@ -361,6 +361,50 @@ func TestAgainstBruteForce(t *testing.T) {
 	})
 }
 
+// TestOlderLedger: an index that is ahead of a ledger that was restored from a backup, or is of another one, is made again.
+func TestOlderLedger(t *testing.T) {
+	rng := rand.New(rand.NewPCG(6, 6))
+	iks := insurers(3)
+	for _, entries := range []int{1, 400} {
+		w := newWorld(t)
+		for range 3 {
+			w.some(t, rng, iks, 30)
+			w.cut(t)
+		}
+		w.close(t)
+		files, err := w.disk.List("ledger/packs")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for dir, list := range map[string][]string{"ledger/packs": files, "ledger": {"state"}} {
+			for _, f := range list {
+				if err := w.disk.Remove(dir + "/" + f); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		wal, err := w.disk.List("ledger/wal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range wal {
+			if err := w.disk.Remove("ledger/wal/" + f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.all = nil
+		w.open(t)
+		w.some(t, rng, iks, entries)
+		w.now = w.now.Add(time.Second)
+		for range 20 {
+			w.compare(t, w.question(rng, iks))
+		}
+		w.cut(t)
+		w.compare(t, w.question(rng, iks))
+		w.close(t)
+	}
+}
+
 // harm does something to one file of the index.
 func (w *world) harm(t failer, rng *rand.Rand, do func(name string) error) {
 	t.Helper()
