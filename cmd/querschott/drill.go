@@ -231,7 +231,8 @@ func figure(i eval.Interval) string { return fmt.Sprintf("%.2f (%.2f-%.2f)", i.V
 func printFalse(w io.Writer, r *eval.Report) {
 	fmt.Fprintf(w, "%d worlds of %.0f staff, %d insurers and %.0f practices; %d events, %.0f working days counted; %.1f %% of desk accesses explained\n",
 		r.Seeds, r.Staff, r.Insurers, r.Practices, r.Events, r.WorkingDays, 100*r.Explained)
-	fmt.Fprintf(w, "false alarms per working day: %s, scaled to 30,000 staff: %s without practices and the app; budget %.0f\n", figure(r.FalseSmall), figure(r.False), r.Budget)
+	fmt.Fprintf(w, "false alarms per working day: %s, scaled to 30,000 staff: %s without practices and the app, of which %s "+
+		"about people to whom nothing happens that looks like an attack; budget %.0f\n", figure(r.FalseSmall), figure(r.False), figure(r.FalseCalm), r.Budget)
 	fmt.Fprintf(w, "credentials held wrongly per working day, scaled to 30,000 staff: %s; doors closed wrongly in 6 months: %s\n", figure(r.WrongHolds), figure(r.WrongDoors))
 	fmt.Fprintf(w, "doors closed: %d in all worlds; two persons were asked %d times\n", r.Doors, r.Asked)
 	fmt.Fprintf(w, "ordinary requests refused per million: %.0f for a held credential, %.0f by a door, %.0f for a cap\n", r.Refused["held"], r.Refused["door"], r.Refused["cap"])

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/querschott/querschott"
@@ -255,13 +256,15 @@ func (c *Crowd) Actor(h attack.Holder) (querschott.Actor, querschott.IK) {
 // lognormal is the individual rate of somebody.
 func lognormal(d *dice, median, sigma float64) float64 { return median * math.Exp(sigma*d.normal()) }
 
-// Affected returns the share of the staff whose work a change changes, 0 if somebody's is not among it.
-func (c *Crowd) Affected(ch *Change, a querschott.Actor) float64 {
+// Affected returns the share of the staff whose work a change changes, 0 if somebody's is not among it. Groups of staff are
+// those of their insurer.
+func (c *Crowd) Affected(ch *Change, a querschott.Actor, insurer querschott.IK) float64 {
 	n, is := 0, false
+	group := strings.HasPrefix(string(a), "group:")
 	for _, k := range c.staff {
 		if ch.hits(k) {
 			n++
-			is = is || k.actor == a
+			is = is || k.actor == a || group && k.in.ik == insurer
 		}
 	}
 	if !is {

@@ -108,6 +108,7 @@ func (c *Crowd) planClerk(k *clerk, changes []*Change) {
 	if !k.works(c, c.day, &d) {
 		return
 	}
+	c.wake(k)
 	n, release := k.rate*c.today.weekday*lognormal(&d, 1, 0.22), false
 	if d.chance(0.004) {
 		n *= 3 + 3*d.share() // a campaign of one's own

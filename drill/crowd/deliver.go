@@ -17,7 +17,8 @@ type Delivery struct {
 	stall []querschott.Access // events of the gate that does not get through
 	hour  int64
 	gate  string // that does not get through in this hour
-	Told  uint64 // events that were told
+	last  string // that did not get through last
+	until time.Time
 }
 
 // NewDelivery makes a delivery to a detector.
@@ -65,8 +66,12 @@ func (d *Delivery) Send(a *querschott.Access, unseen bool) {
 }
 
 func (d *Delivery) say(a *querschott.Access) {
-	d.Told++
 	d.tell(a)
+}
+
+// Stalled reports whether a gate does not get through, or did not a moment ago: its silence is a fact.
+func (d *Delivery) Stalled(gate string, now time.Time) bool {
+	return gate != "" && gate == d.last && now.Sub(d.until) < 30*time.Minute
 }
 
 // clock begins and ends the times in which a gate does not get through.
@@ -75,6 +80,7 @@ func (d *Delivery) clock(now time.Time) {
 		d.hour = h
 		if dice := throw(d.seed, 'h', uint64(h)); d.gate == "" && dice.chance(stalls) {
 			d.gate = gates[dice.n(len(gates))]
+			d.last, d.until = d.gate, now.Add(stalln)
 		}
 	}
 	if d.gate != "" && now.Unix()%3600 >= int64(stalln/time.Second) {

@@ -43,6 +43,7 @@ type clerk struct {
 	home       string // "" for none
 	binding    string
 	away       int // day until which absent
+	today      aDay
 }
 
 // hire draws the staff. The smallest insurers have some of each kind too.

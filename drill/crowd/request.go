@@ -67,25 +67,7 @@ func (c *Crowd) reach(r *Request, in *insurer, person int, d *dice) {
 // serve is a request of an employee's ordinary work.
 func (c *Crowd) serve(r *Request, k *clerk, s slot, d *dice) {
 	c.work(r, k)
-	day := throw(c.cfg.Seed, 'y', uint64(k.number), uint64(c.day)) // what the whole day has in common
-	unexpl := k.unexpl
-	switch x := day.share(); {
-	case k.home != "" && x < 0.4:
-		r.Address = k.home
-	case x > 0.99:
-		r.Address = c.foreign(day.next()) // on the road
-	}
-	if day.chance(0.002) { // work that is not linked to its cases
-		unexpl = min(6*unexpl, 1)
-	}
-	if computers := throw(c.cfg.Seed, 'c', uint64(k.number), uint64(c.day/180)); c.day%180 > computers.n(2000) {
-		r.Binding = key(computers.next()) // another computer for the rest of the half-year
-	}
-	for _, ch := range c.changes {
-		if ch.hits(k) && ch.Unexplained > 0 {
-			unexpl = 1 - (1-unexpl)*(1-ch.Unexplained)
-		}
-	}
+	r.Address, r.Binding = k.today.address, k.today.binding
 	if c.day > c.launch && k.number%3 == 0 && d.chance(0.1) {
 		r.Service, r.Query, r.Fields = querschott.EPA, "GET record", "record"
 	}
@@ -107,8 +89,38 @@ func (c *Crowd) serve(r *Request, k *clerk, s slot, d *dice) {
 		c.reach(r, k.in, person, d)
 		r.ReasonRef = reference(kindOf(k.role), d.next())
 	}
-	if d.chance(unexpl) {
+	if d.chance(k.today.unexpl) {
 		r.ReasonRef = ""
+	}
+}
+
+// aDay is what a whole day of an employee has in common.
+type aDay struct {
+	address, binding string
+	unexpl           float64
+}
+
+// wake draws what a whole day has in common.
+func (c *Crowd) wake(k *clerk) {
+	t := &k.today
+	*t = aDay{k.office, k.binding, k.unexpl}
+	day := throw(c.cfg.Seed, 'y', uint64(k.number), uint64(c.day+1))
+	switch x := day.share(); {
+	case k.home != "" && x < 0.4:
+		t.address = k.home
+	case x > 0.99:
+		t.address = c.foreign(day.next()) // on the road
+	}
+	if day.chance(0.002) { // work that is not linked to its cases
+		t.unexpl = min(6*t.unexpl, 1)
+	}
+	if computers := throw(c.cfg.Seed, 'c', uint64(k.number), uint64((c.day+1)/180)); (c.day+1)%180 > computers.n(2000) {
+		t.binding = key(computers.next()) // another computer for the rest of the half-year
+	}
+	for _, ch := range c.changes {
+		if ch.hits(k) && ch.Unexplained > 0 {
+			t.unexpl = 1 - (1-t.unexpl)*(1-ch.Unexplained)
+		}
 	}
 }
 

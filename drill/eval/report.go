@@ -25,6 +25,7 @@ type Report struct {
 
 	Spreads                          // of all attacks
 	False       Interval             `json:"false_alarms_per_day"`       // per working day, alarms about staff scaled to 30,000; gates and groups as they are; without practices and the app
+	FalseCalm   Interval             `json:"false_alarms_per_day_calm"`  // of these, about people to whom nothing happens that looks like an attack
 	FalseSmall  Interval             `json:"false_alarms_per_day_small"` // per working day of the staff that there were, everything
 	FalseLive   Interval             `json:"false_live_alarms_per_day_small"`
 	FalseBy     map[string]float64   `json:"false_alarms_by_cause"` // per working day of the staff that there were
@@ -37,6 +38,7 @@ type Report struct {
 	WrongDoors  Interval             `json:"wrong_doors_per_6_months"` // of 130 working days
 	DoorsBy     map[string]float64   `json:"wrong_doors_by_cause"`     // per 6 months
 	Doors       int                  `json:"doors_closed"`             // in all worlds, rightly or wrongly
+	Prevented   int                  `json:"prevented"`                // attacks whose credential was held already; not counted
 	Asked       int                  `json:"two_persons_asked"`        // in all worlds
 	Refused     map[string]float64   `json:"refused_ordinary_per_million"`
 	Recall      Interval             `json:"recall"` // of all attacks, families alike
@@ -254,7 +256,7 @@ func (r *Report) alarms() {
 		add(r.LookAlike, s.lookAlike)
 		add(r.WrongBy, s.wrongHolds)
 		add(r.DoorsBy, s.wrongDoors)
-		r.Doors, r.Asked = r.Doors+s.doors, r.Asked+s.asked
+		r.Doors, r.Asked, r.Prevented = r.Doors+s.doors, r.Asked+s.asked, r.Prevented+s.prevented
 		add(r.Refused, map[string]int{"held": s.refusedHeld, "door": s.refusedDoor, "cap": s.refusedCap})
 		ordinary += float64(s.ordinaryAll)
 	}
@@ -274,6 +276,7 @@ func (r *Report) alarms() {
 		return r.ratio(r.closed, func(s *seedResult) ratio { return ratio{of(s), s.workingDays} })
 	}
 	r.False = days(func(s *seedResult) float64 { return s.workingDays * total([]*seedResult{s}, ours) })
+	r.FalseCalm = days(func(s *seedResult) float64 { return s.calm })
 	r.FalseSmall = days(func(s *seedResult) float64 { return float64(sum(s.alarms)) })
 	r.FalseLive = days(func(s *seedResult) float64 { return float64(s.falseLive) })
 	r.WrongHolds = days(func(s *seedResult) float64 { return s.wrongFull })

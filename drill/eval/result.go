@@ -30,6 +30,7 @@ type seedResult struct {
 	alarms      map[string]int // false ones by detector and cause
 	falseKinds  map[string]int // by what they are about, ours only
 	falseLive   int
+	calm        float64            // false ones about whom nothing happens that looks like an attack, for full size
 	falseBy     map[string]float64 // by detector, for full size, baselines too
 	lookAlike   map[string]int     // false alarms about what looks like an attack, by family
 	over        int                // false ones beyond the budget of an insurer
@@ -49,8 +50,9 @@ type seedResult struct {
 	refusedCap  int
 	ordinaryAll int
 
-	runs    []*run
-	covered []float64 // by shuffled labels, per run
+	prevented int // attacks that found their credential held already, for a false alarm
+	runs      []*run
+	covered   []float64 // by shuffled labels, per run
 }
 
 func newSeedResult(w *world) *seedResult {
@@ -124,9 +126,17 @@ func (r *seedResult) alarm(a *watch.Alarm, v verdict, now time.Time, w *world) {
 		r.besideGroup++
 		return
 	}
-	k := kind(a)
+	k, during := kind(a), ""
+	if v.run != nil {
+		during = v.run.family.Name
+	} else {
+		during = w.truth.meanwhile(a, w.crowd, now)
+	}
 	if k != "practices" && k != "app" {
 		r.falseBy[a.Detector] += r.scale(k, v)
+		if ours && during == "" {
+			r.calm += r.scale(k, v)
+		}
 	}
 	if !ours {
 		return
@@ -140,17 +150,11 @@ func (r *seedResult) alarm(a *watch.Alarm, v verdict, now time.Time, w *world) {
 	if a.OverBudget {
 		r.over++
 	}
-	x := Example{r.seed, now, string(a.Actor), a.Detector, a.Cause, a.Mode, "", a.Arithmetic}
-	if v.run != nil {
-		x.LookAlike = v.run.family.Name
-	} else if f := w.truth.meanwhile(a, w.crowd, now); f != "" {
-		x.LookAlike = f
-	}
-	if x.LookAlike != "" {
-		r.lookAlike[x.LookAlike]++
+	if during != "" {
+		r.lookAlike[during]++
 	}
 	if len(r.examples) < maxExamples {
-		r.examples = append(r.examples, x)
+		r.examples = append(r.examples, Example{r.seed, now, string(a.Actor), a.Detector, a.Cause, a.Mode, during, a.Arithmetic})
 	}
 }
 
@@ -200,6 +204,10 @@ func (r *seedResult) finish(w *world) {
 	r.explained = explained / max(reached, 1)
 	for _, x := range w.truth.runs {
 		if x.family.Benign || x.began.IsZero() {
+			continue
+		}
+		if x.found == nil && x.held == x.requests { // its credential was held for something else before it began
+			r.prevented++
 			continue
 		}
 		r.runs = append(r.runs, x)

@@ -24,6 +24,7 @@ type run struct {
 	persons     map[string]struct{}
 	requests    int
 	refused     int                  // by caps, holds and doors
+	held        int                  // of these, by holds
 	contained   time.Time            // when one of its credentials was held first; zero if none
 	actors      int                  // credentials used so far
 	first       map[string]*sighting // first alarm of each detector
@@ -118,7 +119,7 @@ func network24(address string) querschott.Actor {
 // verdict is what an alarm turns out to be.
 type verdict struct {
 	run    *run // whose attack, or what looked like one
-	beside bool // it names a group in which somebody attacks, but not as a group
+	beside bool // it is no false alarm, and about no attack: a group in which somebody attacks, but not as a group; a gate that does not get through
 }
 
 // judge says whom an alarm is about.
@@ -155,7 +156,8 @@ func (t *truth) group(a *watch.Alarm, now time.Time) verdict {
 		if !r.active(now) || r.family.Benign {
 			continue
 		}
-		if v.beside = true; r.actors > 1 && (v.run == nil || r.actors > v.run.actors) {
+		v.beside = true
+		if r.actors > 1 && (v.run == nil || r.actors > v.run.actors) {
 			v.run = r
 		}
 	}
@@ -180,7 +182,7 @@ func (t *truth) meanwhile(a *watch.Alarm, c *crowd.Crowd, now time.Time) (family
 		if r.change == nil || now.Before(r.change.From) || now.Sub(r.change.To) > after {
 			continue
 		}
-		if n := c.Affected(r.change, a.Actor); n > 0 && (family == "" || n < fewest) {
+		if n := c.Affected(r.change, a.Actor, a.Insurer); n > 0 && (family == "" || n < fewest) {
 			family, fewest = r.family.Name, n
 		}
 	}

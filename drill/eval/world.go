@@ -2,6 +2,7 @@ package eval
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,9 +39,10 @@ func newWorld(cfg *Config, seed uint64, open bool) (*world, error) {
 	plain := crowd.New(settings) // the same people, as they are before anything changes
 	local := time.FixedZone("CET", 3600)
 	at := time.Date(w.counted.Year(), w.counted.Month(), w.counted.Day(), 0, 0, 0, 0, local)
+	taken := map[attack.Holder]bool{}
 	for i, f := range cfg.Families {
 		for k := range cfg.Copies {
-			r := &run{family: f, run: f.Begin(seed*1_000_003+uint64(i)*1009+uint64(k), plain, at)}
+			r := &run{family: f, run: enlist(f, seed*1_000_003+uint64(i)*1009+uint64(k), plain, at, taken)}
 			w.truth.runs = append(w.truth.runs, r)
 			if f.Work != nil {
 				settings.Changes = append(settings.Changes, change(r))
@@ -67,6 +69,21 @@ func newWorld(cfg *Config, seed uint64, open bool) (*world, error) {
 	w.contain = newContainment()
 	w.result = newSeedResult(w)
 	return w, nil
+}
+
+// enlist begins a run whose credentials no other run uses, as far as there are any.
+func enlist(f *attack.Family, seed uint64, land attack.Landscape, at time.Time, taken map[attack.Holder]bool) (r *attack.Run) {
+	for tries := range uint64(20) {
+		r = f.Begin(seed+tries*7_919_000_003, land, at)
+		if !slices.ContainsFunc(r.Holders(), func(h attack.Holder) bool { h.Channel = ""; return taken[h] }) {
+			break
+		}
+	}
+	for _, h := range r.Holders() {
+		h.Channel = "" // desk and feed are the same people
+		taken[h] = true
+	}
+	return r
 }
 
 // change turns a benign family into a change of everybody's work.
@@ -157,7 +174,9 @@ func (w *world) strike(r *run) {
 		if person != "" {
 			r.persons[person] = struct{}{}
 		}
-	case attack.Held, attack.Capped, attack.Shut:
+	case attack.Held:
+		r.refused, r.held = r.refused+1, r.held+1
+	case attack.Capped, attack.Shut:
 		r.refused++
 	default:
 	}
@@ -214,6 +233,9 @@ func (w *world) react(now time.Time) {
 		a := w.raised[0]
 		w.raised = w.raised[1:]
 		v := w.truth.judge(a, now)
+		if gate, ok := strings.CutPrefix(string(a.Actor), "gate:"); ok && a.Cause == "gate-silent" {
+			v.beside = w.delivery.Stalled(gate, now)
+		}
 		if v.run != nil && !v.run.family.Benign {
 			v.run.notice(a, now)
 		}
