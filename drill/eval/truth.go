@@ -71,12 +71,13 @@ type truth struct {
 	networks map[querschott.Actor][]*run
 	insurers map[querschott.IK][]*run
 	begun    map[*run]map[attack.Holder]bool
+	abused   map[querschott.Actor]*run // whose registered job an attack names
 }
 
 func newTruth() *truth {
 	return &truth{
 		actors: map[querschott.Actor][]*run{}, networks: map[querschott.Actor][]*run{}, insurers: map[querschott.IK][]*run{},
-		begun: map[*run]map[attack.Holder]bool{},
+		begun: map[*run]map[attack.Holder]bool{}, abused: map[querschott.Actor]*run{},
 	}
 }
 
@@ -145,6 +146,9 @@ func (t *truth) judge(a *watch.Alarm, now time.Time) verdict {
 		if r.active(now) && (v.run == nil || v.run.family.Benign) {
 			v.run = r
 		}
+	}
+	if r := t.abused[a.Actor]; v.run == nil && r != nil && a.Cause == "job-persons" {
+		v.beside = !r.began.IsZero() // the job has become larger than was registered, and not by its owner
 	}
 	return v
 }

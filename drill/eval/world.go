@@ -105,7 +105,8 @@ func (w *world) register() []watch.Job {
 			continue
 		}
 		if !r.family.Benign {
-			r.job = jobs[(i*7)%len(w.crowd.Insurers())].ID
+			j := &jobs[(i*7)%len(w.crowd.Insurers())]
+			r.job, w.truth.abused[j.Actors[0]] = j.ID, r
 			continue
 		}
 		from, to := r.run.Lasts()
