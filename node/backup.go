@@ -175,8 +175,13 @@ func (n *Node) backupCells(ctx context.Context, dir string) error {
 	return n.outStore.Checkpoint(filepath.Join(dir, "data", "outbox"))
 }
 
-func (n *Node) backupLedger(_ context.Context, dir string) error {
-	return n.ledger.Backup(filepath.Join(dir, "data", "ledger"))
+// backupLedger copies the ledger, then the incidents: a copy of an incident may have entries that the copied ledger does not
+// know, never the other way round.
+func (n *Node) backupLedger(ctx context.Context, dir string) error {
+	if err := n.ledger.Backup(filepath.Join(dir, "data", "ledger")); err != nil {
+		return err
+	}
+	return copyTree(ctx, n.path("incidents"), filepath.Join(dir, "data", "incidents"))
 }
 
 func (n *Node) writeManifest(dir string) (Manifest, error) {

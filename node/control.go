@@ -110,6 +110,10 @@ func (n *Node) controlHandler() http.Handler {
 	post("/v1/scope/proof", n.controlScopeProof)
 	post("/v1/scope/person", n.controlWho)
 	post("/v1/scope/rebuild", n.controlScopeRebuild)
+	get("/v1/incidents", n.controlIncidents)
+	get("/v1/incident", n.controlIncident)
+	get("/v1/incidents/verify", n.controlIncidentVerify)
+	post("/v1/incidents", n.controlIncidentChange)
 	post("/v1/backup", n.controlBackup)
 	return mux
 }

@@ -122,6 +122,7 @@ type Node struct {
 	page     *console.Console
 	web      *http.Server
 	alarms   *alarms // early warning
+	cases    *cases  // incidents
 	sockets  sockets
 	audit    atomic.Pointer[Audit]
 	asked    sync.WaitGroup // answers on the control socket that are being made
@@ -175,6 +176,7 @@ func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
 		{"service of the desk", n.openDesk},
 		{"HTTP entrance", n.openHTTP},
 		{"early warning", n.openAlarms},
+		{"incidents", n.openCases},
 		{"console", n.openConsole},
 		{"control socket", n.openControl},
 	}

@@ -1,0 +1,121 @@
+package incident
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/scope"
+)
+
+func proof(g scope.Grade) Evidence {
+	to := time.Date(2026, 11, 29, 9, 0, 0, 0, time.UTC)
+	return Evidence{
+		Grade: g, Insurer: "109500969", Source: "scope, 1 credentials", From: to.Add(-54 * time.Hour), To: to, Coverage: 1, KeysHeld: true,
+		Logs:   []scope.Head{{Origin: "kassen.example/ledger/109500969/2026", Size: 812, Root: "q83v"}},
+		Bounds: &scope.Bounds{}, Match: "bait 7",
+	}
+}
+
+// TestNoDataAffectedNeedsE2 goes through all grades and takes away one thing after another.
+func TestNoDataAffectedNeedsE2(t *testing.T) {
+	for _, g := range Grades() {
+		e := proof(g)
+		c, ok := e.Clear()
+		if want := g == scope.GradeExcluded; ok != want || (c.Sentence("de") != "") != want || (c.Sentence("en") != "") != want {
+			t.Errorf("%s: permission %t, sentence %q", g, ok, c.Sentence("de"))
+		}
+	}
+	for name, take := range map[string]func(*Evidence){
+		"range":        func(e *Evidence) { e.Logs[0].Size = 0 },
+		"root":         func(e *Evidence) { e.Logs[0].Root = "" },
+		"logs":         func(e *Evidence) { e.Logs = nil },
+		"coverage":     func(e *Evidence) { e.Coverage = 0.9999 },
+		"no number":    func(e *Evidence) { e.Coverage = math.NaN() },
+		"keys":         func(e *Evidence) { e.KeysHeld = false },
+		"nobody":       func(e *Evidence) { e.Bounds = &scope.Bounds{Upper: 1} },
+		"time":         func(e *Evidence) { e.From = e.To },
+		"no beginning": func(e *Evidence) { e.From = time.Time{} },
+		"source":       func(e *Evidence) { e.Source = "" },
+	} {
+		e := proof(scope.GradeExcluded)
+		take(&e)
+		if _, ok := e.Clear(); ok {
+			t.Errorf("without %s it may still be said", name)
+		}
+		if e.check() == nil {
+			t.Errorf("without %s it may still be written as E2", name)
+		}
+	}
+	var none *Evidence
+	if c, ok := none.Clear(); ok || (Clearance{}).Sentence("de") != "" || c.Sentence("en") != "" {
+		t.Error("nothing at all gives the permission")
+	}
+}
+
+func TestGradesNeedWhatBelongsToThem(t *testing.T) {
+	for name, e := range map[string]Evidence{
+		"E3 without bound":  {Grade: scope.GradePossible, Source: "x"},
+		"E4 without number": {Grade: scope.GradeReached, Source: "x"},
+		"E4 without root":   {Grade: scope.GradeReached, Source: "x", Bounds: &scope.Bounds{Lower: 1, Best: 1, Upper: 1}},
+		"E5 without match":  {Grade: LeftTheHouse, Source: "x"},
+		"bounds":            {Grade: scope.GradePossible, Source: "x", Bounds: &scope.Bounds{Lower: 3, Best: 2, Upper: 4}},
+		"E6":                {Grade: "E6", Source: "x"},
+		"coverage":          {Grade: scope.GradeNoSign, Source: "x", Coverage: 1.1},
+	} {
+		if e.check() == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+	if e := (Evidence{Grade: NotExamined}); e.check() != nil {
+		t.Errorf("E0 needs nothing: %v", e.check())
+	}
+}
+
+func TestWordingsOfInnocence(t *testing.T) {
+	d := newDesk(t)
+	ref := d.begin().Ref
+	for _, text := range []string{
+		"Keine Daten betroffen", "Es sind keine Versichertendaten abgeflossen", "Nach heutigem Stand keine personenbezogenen Daten abgeflossen",
+		"Kein Datenabfluss", "No data affected", "No customer data was accessed", "No insured persons' data left the house", "There was no exfiltration",
+	} {
+		d.refused(ref, Entry{Kind: Fact, By: "anna", Text: text}, querschott.CodeInvalid)
+		d.refused(ref, Entry{Kind: Decision, By: "anna", Text: text, Why: "x"}, querschott.CodeInvalid)
+		one := proof(scope.GradeNoSign)
+		d.refused(ref, Entry{Kind: Finding, By: "anna", Text: text, Evidence: &one}, querschott.CodeInvalid)
+		d.add(ref, Entry{Kind: Assumption, By: "anna", Text: text})
+		two := proof(scope.GradeExcluded)
+		d.add(ref, Entry{Kind: Finding, By: "anna", Text: text, Evidence: &two})
+	}
+	d.add(ref, Entry{Kind: Fact, By: "anna", Text: "Keine Antwort von der Kasse; Datenbank läuft"})
+}
+
+func TestEvidenceFromScope(t *testing.T) {
+	to := time.Date(2026, 11, 29, 9, 0, 0, 0, time.UTC)
+	a := &scope.Answer{
+		Question: scope.Question{Credentials: []querschott.CredentialID{"c"}, From: to.Add(-time.Hour), To: to}, Coverage: 1,
+		Insurers: []scope.Reach{
+			{Insurer: ""}, {Insurer: "109500969", Grade: scope.GradeExcluded},
+			{Insurer: "104212059", Grade: scope.GradeReached, Bounds: scope.Bounds{Lower: 7, Best: 7, Upper: 9}},
+		},
+		Heads: []scope.Head{{Origin: "k/ledger/109500969/2026", Size: 1, Root: "a"}, {Origin: "k/ledger/104212059/2026", Size: 3, Root: "b"}},
+	}
+	for keys, want := range map[bool]string{true: "E2 E4", false: "E1 E4"} {
+		var got []string
+		for _, e := range FromScope(a, keys) {
+			if err := e.check(); err != nil {
+				t.Error(err)
+			}
+			got = append(got, string(e.Grade))
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("keys held %t: %v, want %s", keys, got, want)
+		}
+	}
+	a.Coverage = 0.5
+	if e := FromScope(a, true)[0]; e.Grade != scope.GradeNoSign {
+		t.Errorf("half of it looked at, and the grade is %s", e.Grade)
+	}
+}
