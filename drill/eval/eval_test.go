@@ -139,6 +139,10 @@ func TestTruth(t *testing.T) {
 			t.Errorf("%s at %s: %+v", c.actor, c.after, got)
 		}
 	}
+	tr.abused["sys-1"] = alone
+	if v := tr.judge(&watch.Alarm{Actor: "sys-1", Cause: "job-persons"}, at.Add(time.Hour)); v.run != nil || !v.beside {
+		t.Errorf("the owner of a job that somebody else abused: %+v", v)
+	}
 	if !tr.attacker("ma-2") || tr.attacker("ma-3") {
 		t.Error("who attacks is wrong")
 	}
