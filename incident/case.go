@@ -187,6 +187,9 @@ func (c *Case) Waiting() []Entry {
 	return list
 }
 
+// Holder returns who has a role, "" if nobody has.
+func (c *Case) Holder(r Role) querschott.Actor { return c.Roles[r] }
+
 // Worst is the weightiest finding: E5 before E4, E3, E2; without a finding E1 or E0.
 func (c *Case) Worst() scope.Grade {
 	worst := NotExamined

@@ -2,6 +2,8 @@ package incident
 
 import (
 	"cmp"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -63,6 +65,9 @@ func Word(language, key string) string {
 		return w.en
 	}
 }
+
+// Keys returns the keys of all words.
+func Keys() []string { return slices.Sorted(maps.Keys(words)) }
 
 // figures and units are the German names of the numbers in an alarm's arithmetic.
 var figures = map[string]string{

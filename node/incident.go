@@ -39,12 +39,21 @@ type cases struct {
 	name func(string) string // pseudonym of an actor or a credential
 
 	mu     sync.Mutex           // guards all below
-	alarms []*watch.Alarm       // newest last
+	alarms []heard              // newest last
 	faults []string             // where files and ledger differ
 	taken  map[string]time.Time // signed changes of the last minutes, so that none counts twice
 
+	explained explained
+
 	opening sync.Mutex    // held while it is decided whether an alarm needs a case
 	over    atomic.Uint64 // alarms that found their case full
+}
+
+// heard is an alarm that the page lists.
+type heard struct {
+	alarm  *watch.Alarm
+	source incident.Source
+	ref    string // of its case
 }
 
 // openCases opens the book of cases and registers it with the early warning, before everybody who acts on an alarm.
@@ -74,7 +83,7 @@ func (n *Node) recordIncident(ctx context.Context, r incident.Recorded) error {
 	if r.N == 1 {
 		action = ledger.ActionCreate
 	}
-	_, err := n.ledger.Append(ctx, ledger.Entry{
+	return n.append(ctx, ledger.Entry{
 		Kind: ledger.KindNodeChange, At: n.opt.Now(), Action: action, Data: ledger.DataLog, Outcome: ledger.OutcomeSuccess,
 		Reason: ledger.ReasonIncident, Role: role, Purpose: ledger.PurposeSecurity, Actor: r.By,
 		Detail: []ledger.Field{
@@ -82,17 +91,17 @@ func (n *Node) recordIncident(ctx context.Context, r incident.Recorded) error {
 			{Name: "digest", Value: hex.EncodeToString(r.Digest[:])},
 		},
 	})
-	return err
 }
 
 // hearAlarm keeps an alarm for the page, and makes it an entry of its case.
 func (n *Node) hearAlarm(ctx context.Context, a *watch.Alarm) {
 	c := n.cases
+	ref, err := n.takeAlarm(ctx, a, true)
 	c.mu.Lock()
-	c.alarms = append(c.alarms, a)
-	c.alarms = c.alarms[max(0, len(c.alarms)-shownAlarms):]
+	c.alarms = append(c.alarms, heard{a, sourceOf(a), ref})
+	c.alarms = slices.Clone(c.alarms[max(0, len(c.alarms)-shownAlarms):])
 	c.mu.Unlock()
-	if _, err := n.takeAlarm(ctx, a, true); err != nil {
+	if err != nil {
 		n.log.Error("ALARM: an alarm could not be written into its incident", "detector", a.Detector, "cause", a.Cause, "err", err,
 			"fix", "see 'querschott incident list' and the disk of the data directory")
 	}
@@ -270,7 +279,7 @@ func (n *Node) controlIncident(r *http.Request) (any, error) {
 		return nil, err
 	}
 	faults, err := n.caseFaults(c.Ref)
-	return incident.NewExport(c, n.cases.name, n.opt.Now(), n.cfg.Domain, n.opt.Demo, faults), err
+	return incident.NewExport(c, n.cases.name, n.opt.Now(), n.cfg.Domain, n.mode() != "", faults), err
 }
 
 func (n *Node) controlIncidentVerify(*http.Request) (any, error) {
@@ -341,7 +350,7 @@ func (n *Node) obeyIncident(ctx context.Context, who querschott.Actor, text stri
 	if err != nil {
 		return nil, err
 	}
-	return incident.NewExport(c, n.cases.name, n.opt.Now(), n.cfg.Domain, n.opt.Demo, nil), nil
+	return incident.NewExport(c, n.cases.name, n.opt.Now(), n.cfg.Domain, n.mode() != "", nil), nil
 }
 
 // once remembers a signed change for as long as it may be on its way.

@@ -211,6 +211,7 @@ func (n *Node) openConsole(ctx context.Context) error {
 		Doors: n.doors, Access: n.logins, Local: n.staff, Provider: provider, Operator: n.consoleOperator, Record: n.recordConsoleLogin,
 		Snapshot: n.consoleSnapshot, Insurers: rows, Services: n.services(),
 		Signer:   n.consoleSigner,
+		Cases:    &console.Cases{Book: n.cases.book, Name: n.cases.name, Release: n.releaseHeld},
 		Location: time.Local, // what the clock on the operators' wall shows
 		Origins:  n.origins(), Now: n.opt.Now, Log: n.log, Version: n.opt.Version,
 	})
@@ -293,6 +294,7 @@ func (n *Node) consoleSnapshot() console.Snapshot {
 		s.Totals.Lost, s.Totals.Audited = audit.Lost, audit.At
 	}
 	s.Mode = map[string]console.Mode{ModeDemo: console.ModeDemo, ModeDrill: console.ModeDrill}[n.mode()]
+	s.Warnings, s.Held, s.Explained = n.cases.warnings(), n.held(), n.cases.explained.look(n.alarms.watch, n.opt.Now())
 	return s
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
+	"github.com/querschott/querschott/incident"
 )
 
 // cell is what the matrix says about one compartment.
@@ -45,13 +46,14 @@ type board struct {
 	Oldest    time.Time // arrival of the oldest waiting message anywhere
 	Moves     []door.Order
 	Proposals []door.Proposal
+	Cases     []*incident.Case // as they may be shown
 }
 
 // lastMoves is how many moves the matrix lists beside itself.
 const lastMoves = 12
 
 func (c *Console) board(s Snapshot) *board {
-	b := &board{At: c.cfg.Now(), Snapshot: s, Cells: map[querschott.Compartment]cell{}, Proposals: c.cfg.Doors.Proposals()}
+	b := &board{At: c.cfg.Now(), Snapshot: s, Cells: map[querschott.Compartment]cell{}, Proposals: c.cfg.Doors.Proposals(), Cases: c.cases()}
 	b.Counts.Proposals = len(b.Proposals)
 	proposed := map[querschott.Compartment]bool{}
 	for _, p := range b.Proposals {

@@ -41,6 +41,7 @@ type Config struct {
 
 	Insurers []Insurer            // rows
 	Services []querschott.Service // columns, in this order
+	Cases    *Cases               // nil: no incidents
 
 	// Origins are the addresses under which the console is reached, "https://console.example.org". Loopback addresses
 	// always work. Every other Host is refused (DNS rebinding).
@@ -66,6 +67,9 @@ type Snapshot struct {
 	Journal      string  // why the journal cannot take mail in as it should; empty: it can
 	RoomHours    float64 // until the journal is full at the present rate; negative: not known
 	Mode         Mode
+	Warnings     []Warning   // alarms of the early warning, oldest first
+	Held         []Held      // who is shut out
+	Explained    []Explained // by compartment; those with the smallest share first
 }
 
 // Compartment is what the node knows about one compartment.
@@ -180,6 +184,12 @@ func (c *Console) routes() http.Handler {
 	mux.HandleFunc("POST /doors", c.operator(c.moveDoors))
 	mux.HandleFunc("GET /proposals", c.operator(c.proposalsPage))
 	mux.HandleFunc("POST /proposals", c.operator(c.decideProposals))
+	mux.HandleFunc("GET /warnings", c.operator(c.warningsPage))
+	mux.HandleFunc("POST /release", c.operator(c.release))
+	mux.HandleFunc("GET /incidents", c.operator(c.incidentsPage))
+	mux.HandleFunc("POST /incidents", c.operator(c.changeIncident))
+	mux.HandleFunc("GET /incidents/{ref}", c.operator(c.incidentPage))
+	mux.HandleFunc("POST /incidents/{ref}", c.operator(c.changeIncident))
 	mux.HandleFunc("GET /events", c.events)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		c.message(w, r, http.StatusNotFound, "error.notfound", "")

@@ -21,9 +21,13 @@ func catalogue() map[string]map[string]string {
 	return map[string]map[string]string{"de": german(), "en": english()}
 }
 
-func german() map[string]string { return joined(germanPages(), germanLogin()) }
+func german() map[string]string {
+	return joined(joined(germanPages(), germanLogin()), germanIncidents())
+}
 
-func english() map[string]string { return joined(englishPages(), englishLogin()) }
+func english() map[string]string {
+	return joined(joined(englishPages(), englishLogin()), englishIncidents())
+}
 
 func joined(all, more map[string]string) map[string]string {
 	maps.Copy(all, more)
@@ -172,6 +176,15 @@ func (l *locale) ISO(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // State names a door's state.
 func (l *locale) State(s querschott.DoorState) string { return l.T("state." + s.String()) }
+
+// Of names one of several values of the field; one that has no name is its own.
+func (l *locale) Of(what string, value any) string {
+	key := fmt.Sprintf("%s.%v", what, value)
+	if text, ok := l.texts["incident."+key]; ok {
+		return text
+	}
+	return fmt.Sprint(value)
+}
 
 // Service names a service in a few letters.
 func (l *locale) Service(s querschott.Service) string { return l.T("service." + string(s)) }

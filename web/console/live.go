@@ -206,7 +206,7 @@ func (h *hub) frame(l *locale, cells map[querschott.Compartment]cell) frame {
 // draw makes the parts of the page that are not cells.
 func (h *hub) draw(c *Console, l *locale) (map[string]string, error) {
 	parts, s := map[string]string{}, c.situation(h.last, l)
-	for _, id := range []string{"notice", "counts", "strip", "aside"} {
+	for _, id := range []string{"notice", "counts", "strip", "aside", "chain", "warned", "explained", "caselist"} {
 		html, err := c.fragment(id, s)
 		if err != nil {
 			return nil, err
