@@ -41,6 +41,11 @@ type Config struct {
 	// the order in which the ledger shall have them. An order that Record has failed on comes again.
 	Record func(context.Context, Order) error
 
+	// Judge says why an interval of an opening in stages was bad, nil if it was good. RecordStep writes a step to the ledger,
+	// as Record does an order. Without either no door opens in stages.
+	Judge      func(c querschott.Compartment, since, until time.Time) error
+	RecordStep func(context.Context, Order, Step) error
+
 	// Last returns what the ledger remembers of a compartment: epoch and state of the last order that was recorded,
 	// false if there is none. Nil: nobody remembers, and a file is believed for its signatures alone.
 	Last func(querschott.Compartment) (epoch uint64, to querschott.DoorState, ok bool)
@@ -64,19 +69,23 @@ type Book struct {
 // door is one compartment's state. Its locks are taken in the order ledger, file, mu.
 type door struct {
 	current atomic.Pointer[signed] // the order in force; replaced under mu
+	step    atomic.Pointer[signed] // how far it has come with its stages, nil: the first one; replaced under mu
 
 	mu         sync.Mutex // guards moves in memory; never held while waiting for anything
 	proposal   *signed
-	withdrawn  map[string]bool         // proposals for the next epoch that may not come into force any more
-	asked      time.Time               // when the platform last proposed to undo the order in force
-	unrecorded []Order                 // in force, and the ledger does not know yet; oldest first
-	history    []Order                 // since start, oldest first, at most maxHistory
+	withdrawn  map[string]bool // proposals for the next epoch that may not come into force any more
+	asked      time.Time       // when the platform last proposed to undo the order in force
+	unrecorded []Order         // in force, and the ledger does not know yet; oldest first
+	history    []Order         // since start, oldest first, at most maxHistory
+	owed       []owedStep      // steps in force that the ledger does not know yet
+	watched    watched
+	replaced   context.Context         // ends with the order in force
 	stop       context.CancelCauseFunc // ends what enforcers still do about the order in force
 
 	ledger turn // serialises the door's way into the ledger, and with it everything that widens
 
 	file   turn // serialises writes of the door's files and guards the field below
-	onDisk struct{ order, proposal *signed }
+	onDisk struct{ order, proposal, step *signed }
 }
 
 // Open reads the doors' files. A door without a valid file is on hold, which is said in the log. An opening that has run out
@@ -132,6 +141,8 @@ func (b *Book) load(c querschott.Compartment) *door {
 	}
 	d.current.Store(s)
 	d.onDisk.order = s
+	d.replaced, d.stop = context.WithCancelCause(context.Background())
+	b.loadStep(c, d)
 	b.loadProposal(c, d)
 	return d
 }

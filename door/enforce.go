@@ -18,6 +18,7 @@ type Enforcer func(ctx context.Context, o Order) error
 // Change is an order that came into force.
 type Change struct {
 	Order   Order         `json:"order"`
+	Share   int           `json:"share"` // per cent; less than 100 while it opens in stages
 	Applied time.Time     `json:"applied"`
 	Obeyed  time.Duration `json:"obeyed_ns"`        // from the start of the move until the last enforcer had answered
 	Silent  []string      `json:"silent,omitempty"` // enforcers that failed, or did not answer within patience
@@ -71,7 +72,7 @@ func (e *enforcer) tell(ctx context.Context, o Order) error {
 // enforce tells all enforcers, waits for them as long as ctx allows, and tells the subscribers. The enforcers' own context,
 // replaced, lasts until the next order.
 func (b *Book) enforce(ctx, replaced context.Context, o Order, start time.Time) error {
-	change := Change{Order: o, Applied: b.cfg.Now().UTC()}
+	change := Change{Order: o, Share: b.Share(o.Compartment), Applied: b.cfg.Now().UTC()}
 	b.mu.Lock()
 	all := b.enforcers
 	b.mu.Unlock()

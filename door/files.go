@@ -37,10 +37,11 @@ func (b *Book) store(ctx context.Context, d *door) error {
 	}
 	defer d.file.give()
 	d.mu.Lock()
-	order, proposal := d.current.Load(), d.proposal
+	order, proposal, step := d.current.Load(), d.proposal, d.step.Load()
 	d.mu.Unlock()
 	c := order.order.Compartment
-	return errors.Join(b.replace(&d.onDisk.order, order, c, "order"), b.replace(&d.onDisk.proposal, proposal, c, "proposal"))
+	return errors.Join(b.replace(&d.onDisk.order, order, c, "order"), b.replace(&d.onDisk.proposal, proposal, c, "proposal"),
+		b.replace(&d.onDisk.step, step, c, "stage"))
 }
 
 // storeAhead writes an order that is not in force yet, unless the door has moved since it was checked. The file of an order

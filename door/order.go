@@ -25,6 +25,7 @@ type Order struct {
 	Approver    querschott.Actor       `json:"approver,omitempty"` // the second operator, known from the signature
 	Incident    string                 `json:"incident,omitempty"` // reference, may be empty
 	Reason      string                 `json:"reason"`
+	Stages      Plan                   `json:"stages,omitempty"` // how an opening goes on; empty: at once
 }
 
 // Limits of the free text in an order, in bytes.
@@ -55,6 +56,9 @@ func (o Order) Text() string {
 	line("actor", string(o.Actor))
 	line("incident", o.Incident)
 	line("reason", o.Reason)
+	if o.Stages != "" { // an order without stages has no line about them
+		line("stages", string(o.Stages))
+	}
 	return b.String()
 }
 
@@ -98,6 +102,7 @@ func parseOrder(text string) (o Order, err error) {
 	}
 	o.Actor = querschott.Actor(fromDash(fields["actor"]))
 	o.Incident, o.Reason = fromDash(fields["incident"]), fromDash(fields["reason"])
+	o.Stages = Plan(fields["stages"])
 	return o, nil
 }
 
@@ -106,13 +111,17 @@ func splitLines(text string) (map[string]string, error) {
 	if lines[0] != orderHeader {
 		return nil, fmt.Errorf("the first line is not %q", orderHeader)
 	}
+	return fieldsOf(lines), nil
+}
+
+func fieldsOf(lines []string) map[string]string {
 	fields := map[string]string{}
 	for _, l := range lines[1:] {
 		if key, value, ok := strings.Cut(l, " "); ok {
 			fields[key] = value
 		}
 	}
-	return fields, nil
+	return fields
 }
 
 // checkWords refuses an order without actor or reason, and words that could be taken for something else.
@@ -134,7 +143,8 @@ func (o Order) checkWords() error {
 			return querschott.Refuse(querschott.CodeInvalid, "the %s must be one line of printable text", what)
 		}
 	}
-	return nil
+	_, _, err := o.Stages.parse()
+	return err
 }
 
 // plain accepts printable characters and plain spaces: nothing that breaks a line, turns its direction or hides.

@@ -21,6 +21,7 @@ type Proposal struct {
 	Actor       querschott.Actor       `json:"actor"`
 	Incident    string                 `json:"incident,omitempty"`
 	Reason      string                 `json:"reason"`
+	Stages      Plan                   `json:"stages,omitempty"`
 	At          time.Time              `json:"at"`
 	Expires     time.Time              `json:"expires"` // after that it must be proposed again
 	Note        []byte                 `json:"note"`    // the signed order, to be cosigned
@@ -36,7 +37,7 @@ func (s *signed) proposal() Proposal {
 	o := s.order
 	return Proposal{
 		ID: s.id(), Compartment: o.Compartment, From: o.From, To: o.To,
-		Actor: o.Actor, Incident: o.Incident, Reason: o.Reason, At: o.At, Expires: o.At.Add(ProposalTTL), Note: slices.Clone(s.raw),
+		Actor: o.Actor, Incident: o.Incident, Reason: o.Reason, Stages: o.Stages, At: o.At, Expires: o.At.Add(ProposalTTL), Note: slices.Clone(s.raw),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -80,6 +81,9 @@ func (r *roster) operator(s note.Signer) (querschott.Actor, error) {
 // signed is an order together with who has signed it.
 type signed struct {
 	order     Order
+	step      Step  // instead of an order: a step
+	shares    []int // of the order's plan
+	every     time.Duration
 	operators []querschott.Actor // different operators, in the order of their signatures
 	raw       []byte             // the note with the signatures of known keys and no others
 }
@@ -103,6 +107,9 @@ func (r *roster) open(raw []byte) (*signed, error) {
 		return nil, fmt.Errorf("couldn't copy the order: %w", err)
 	}
 	s := &signed{order: o, raw: raw}
+	if s.shares, s.every, err = o.Stages.parse(); err != nil {
+		return nil, err
+	}
 	for _, sig := range n.Sigs {
 		if who := r.owner[sig.Name]; who != MachineActor && !slices.Contains(s.operators, who) {
 			s.operators = append(s.operators, who)

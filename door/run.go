@@ -18,7 +18,7 @@ const beat = time.Second
 // and two operators decide.
 func (b *Book) Run(ctx context.Context) error {
 	var each sync.WaitGroup // side by side: a hanging ledger or disk holds up no expiry
-	for _, work := range []func(context.Context){b.expire, b.recordAll, b.storeAll} {
+	for _, work := range []func(context.Context){b.expire, b.climb, b.recordAll, b.storeAll} {
 		each.Go(func() {
 			ticker := time.NewTicker(beat)
 			defer ticker.Stop()
@@ -51,6 +51,9 @@ func (b *Book) undo(ctx context.Context, d *door, o Order) {
 		return
 	}
 	r := Request{Compartment: o.Compartment, To: o.Inverse, Incident: o.Incident, Reason: "the order before this one has expired"}
+	if b.staged() && Widens(o.Compartment.Service, o.To, o.Inverse) {
+		r.Stages = DefaultPlan
+	}
 	next, err := b.Draft(r, MachineActor)
 	if next.Epoch != o.Epoch+1 {
 		return // somebody has moved the door: what has expired is over anyway
@@ -109,7 +112,7 @@ func (b *Book) recordInTurn(ctx context.Context, d *door) error {
 	for {
 		o, ok := d.firstUnrecorded()
 		if !ok {
-			return nil
+			return b.recordOwed(ctx, d)
 		}
 		if err := b.cfg.Record(ctx, o); err != nil {
 			return err

@@ -18,6 +18,7 @@ type Request struct {
 	Reason      string    // mandatory, one line
 	Incident    string    // reference, may be empty
 	Expires     time.Time // zero: never
+	Stages      Plan      // of what lets something out; empty: at once
 }
 
 // Outcome is what became of it: exactly one field is set.
@@ -41,7 +42,10 @@ func (b *Book) Draft(r Request, actor querschott.Actor) (Order, error) {
 		At: b.cfg.Now().UTC().Truncate(time.Microsecond), Expires: r.Expires, Actor: actor, Incident: r.Incident, Reason: r.Reason,
 	}
 	inverse, latest := cur.undo(r.To)
-	o.Inverse = inverse
+	o.Inverse, o.Stages = inverse, r.Stages
+	if must := d.bound(r.To); must != "" {
+		o.Stages = must
+	}
 	if !latest.IsZero() && (o.Expires.IsZero() || o.Expires.After(latest)) {
 		o.Expires = latest
 	}
@@ -157,7 +161,7 @@ func (b *Book) check(d *door, s *signed) error {
 	case d.withdrawn[s.id()]:
 		return querschott.Refuse(querschott.CodeConflict, "this order was withdrawn; draft it again")
 	}
-	return nil
+	return b.checkPlan(d, o)
 }
 
 // checkNow is check for callers that do not hold d.mu.
@@ -235,6 +239,7 @@ func (b *Book) swap(ctx context.Context, d *door, s *signed) (replaced context.C
 		return nil, err
 	}
 	d.current.Store(s)
+	d.step.Store(nil)
 	d.proposal, d.withdrawn, d.asked = nil, nil, time.Time{}
 	if !s.widens() {
 		d.unrecorded = append(d.unrecorded, s.order)
@@ -246,6 +251,6 @@ func (b *Book) swap(ctx context.Context, d *door, s *signed) (replaced context.C
 	if d.stop != nil {
 		d.stop(errOvertaken)
 	}
-	replaced, d.stop = context.WithCancelCause(context.WithoutCancel(ctx))
-	return replaced, nil
+	d.replaced, d.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	return d.replaced, nil
 }

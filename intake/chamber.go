@@ -30,6 +30,7 @@ type chamber struct {
 	resting *time.Timer        // until the next try; nil unless the last turn failed
 	trouble string
 	over    bool // the pump has ended
+	share   int  // per cent of its turns that it takes; 0: all
 
 	// Owned by the turn.
 	unsure bool                // whether the cell has more than was heard of
@@ -152,6 +153,9 @@ func (ch *chamber) end(epoch uint64, err error, now time.Time, again func()) (fi
 	}
 	if err == nil {
 		ch.tries, ch.trouble = 0, ""
+		if ch.share > 0 && ch.share < whole {
+			ch.rest(pace*time.Duration(whole-ch.share)/time.Duration(ch.share), again)
+		}
 		return false
 	}
 	if ch.tries++; ch.tries == 1 {
@@ -160,6 +164,30 @@ func (ch *chamber) end(epoch uint64, err error, now time.Time, again func()) (fi
 	}
 	ch.rest(min(firstRetry<<min(ch.tries-1, 20), lastRetry), again)
 	return ch.tries == 1
+}
+
+// pace is how long a turn counts for a compartment whose door opens in stages: at 10 per cent nine such times pass between
+// two turns, each of which takes a tenth of its messages.
+const (
+	pace  = 100 * time.Millisecond
+	whole = 100
+)
+
+// sharing returns the share in per cent.
+func (ch *chamber) sharing() int {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if ch.share == 0 {
+		return whole
+	}
+	return ch.share
+}
+
+// holds reports whether an order that delivers is obeyed already.
+func (ch *chamber) holds(epoch uint64) bool {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return ch.open && ch.epoch == epoch && ch.keys != nil
 }
 
 // rest keeps the chamber out of the line for a while. The caller holds mu.

@@ -163,7 +163,21 @@ func (p *Pump) Obey(ctx context.Context, c querschott.Compartment, epoch uint64,
 	if !s.Delivers() {
 		return ch.shut(ctx, epoch)
 	}
+	if ch.holds(epoch) {
+		p.wake(c)
+		return nil
+	}
 	return p.OpenAll(map[querschott.Compartment]uint64{c: epoch})
+}
+
+// Pace lets a compartment deliver only a share, in per cent, while its door opens in stages. Nothing is refused for it and
+// nothing overtakes: turns are smaller, and there are rests between them.
+func (p *Pump) Pace(c querschott.Compartment, share int) {
+	if ch := p.chambers[c]; ch != nil {
+		ch.mu.Lock()
+		ch.share = share
+		ch.mu.Unlock()
+	}
 }
 
 // OpenAll opens many doors with one unlocking of the keyring. Compartments whose keys are missing are named in the error

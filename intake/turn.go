@@ -70,7 +70,7 @@ func (p *Pump) turn(ctx context.Context, ch *chamber, keys *seal.Keys, epoch uin
 	if ch.prover != keys {
 		ch.prover, ch.proven = keys, map[uint32]struct{}{}
 	}
-	n := turnMessages
+	n := max(1, turnMessages*ch.sharing()/whole)
 	if tries > 0 {
 		n = 1
 	}

@@ -124,7 +124,8 @@ func (c *Client) Order(ctx context.Context, d DraftRequest, s note.Signer) (Move
 		return Moved{}, err
 	}
 	longer := !d.Expires.IsZero() && (o.Expires.IsZero() || o.Expires.After(d.Expires)) // shorter it may be: see door.Book.Draft
-	if o.Compartment != d.Compartment || o.To != d.To || o.Reason != d.Reason || o.Incident != d.Incident || o.Actor != d.Actor || longer {
+	plan := d.Stages == "" || d.Stages == StagesNone && o.Stages == "" || o.Stages == door.Plan(d.Stages)
+	if !plan || o.Compartment != d.Compartment || o.To != d.To || o.Reason != d.Reason || o.Incident != d.Incident || o.Actor != d.Actor || longer {
 		return Moved{}, errors.New("the node drafted another order than was asked for; nothing was signed")
 	}
 	raw, err := door.Sign(o, s)
@@ -149,7 +150,7 @@ func (c *Client) Approve(ctx context.Context, p door.Proposal, known note.Verifi
 	if err != nil {
 		return Moved{}, err
 	}
-	if o.Compartment != p.Compartment || o.To != p.To || o.Actor != p.Actor || o.Reason != p.Reason || o.Incident != p.Incident {
+	if o.Compartment != p.Compartment || o.To != p.To || o.Actor != p.Actor || o.Reason != p.Reason || o.Incident != p.Incident || o.Stages != p.Stages {
 		return Moved{}, errors.New("the node shows another proposal than the one to be signed; nothing was signed")
 	}
 	raw, err := door.Cosign(p.Note, known, s)

@@ -70,8 +70,12 @@ type DraftRequest struct {
 	Reason      string                 `json:"reason"`
 	Incident    string                 `json:"incident"`
 	Expires     time.Time              `json:"expires,omitzero"`
+	Stages      string                 `json:"stages,omitempty"` // a plan, StagesNone, or empty: what the node proposes
 	Actor       querschott.Actor       `json:"actor"`
 }
+
+// StagesNone asks for an opening at once where the node would propose stages.
+const StagesNone = "none"
 
 // ControlError is how a failure is answered.
 type ControlError struct {
@@ -177,7 +181,14 @@ func (n *Node) controlDraft(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	o, err := n.doors.Draft(door.Request{Compartment: d.Compartment, To: d.To, Reason: d.Reason, Incident: d.Incident, Expires: d.Expires}, d.Actor)
+	want := door.Request{Compartment: d.Compartment, To: d.To, Reason: d.Reason, Incident: d.Incident, Expires: d.Expires, Stages: door.Plan(d.Stages)}
+	switch d.Stages {
+	case "":
+		want.Stages = n.doors.Suggest(d.Compartment, d.To)
+	case StagesNone:
+		want.Stages = ""
+	}
+	o, err := n.doors.Draft(want, d.Actor)
 	if err != nil {
 		return nil, err
 	}

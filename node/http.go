@@ -57,10 +57,14 @@ func (n *Node) openHTTP(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	shares, err := n.keyring.Secret("door/shares", 32)
+	if err != nil {
+		return err
+	}
 	l := &n.cfg.HTTP.Limits
 	n.http, err = gatehttp.New(gatehttp.Config{
 		Routes: routes, TLS: tc, StatusPage: n.cfg.Mail.StatusPage, Version: "1.0.0",
-		Identify: n.identify, Valid: n.valid, Guard: n.guard, Owner: n.owner, Door: n.doors.Current, Record: n.recordHTTP,
+		Identify: n.identify, Valid: n.valid, Guard: n.guard, Owner: n.owner, Door: n.doors.Current, Share: n.doors.Share, ShareKey: shares, Record: n.recordHTTP,
 		Pseudonym: func(c querschott.Compartment, p querschott.KVNR) string {
 			return n.years.pseudonym(c.Insurer, p, n.opt.Now())
 		},

@@ -123,6 +123,7 @@ type Node struct {
 	web      *http.Server
 	alarms   *alarms // early warning
 	cases    *cases  // incidents
+	stages   *stages
 	sockets  sockets
 	audit    atomic.Pointer[Audit]
 	asked    sync.WaitGroup // answers on the control socket that are being made
@@ -177,6 +178,7 @@ func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
 		{"HTTP entrance", n.openHTTP},
 		{"early warning", n.openAlarms},
 		{"incidents", n.openCases},
+		{"stages of doors", n.openStages},
 		{"console", n.openConsole},
 		{"control socket", n.openControl},
 	}
@@ -325,24 +327,27 @@ func (n *Node) openDoors(context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.stages = &stages{counts: map[querschott.Compartment]*stageCount{}}
 	n.doors, err = door.Open(door.Config{ //nolint:contextcheck // what it records must be recorded whatever becomes of the caller
 		FS: disk.OS{}, Dir: n.path("doors"), Compartments: compartments(n.insurers), Operators: operators,
-		Machine: n.machine, MachineKey: verifier, Record: n.recordOrder, Last: n.lastOrders(), Now: n.opt.Now, Log: n.log,
+		Machine: n.machine, MachineKey: verifier, Record: n.recordOrder, RecordStep: n.recordStep,
+		Judge: n.stages.judge, Last: n.lastOrders(), Now: n.opt.Now, Log: n.log,
 	})
 	if err != nil {
 		return err
 	}
-	n.doors.Enforce("the pump", func(ctx context.Context, o door.Order) error {
-		return n.pump.Obey(ctx, o.Compartment, o.Epoch, o.To)
-	})
+	n.doors.Enforce("the pump", n.obeyPump)
 	n.doors.Enforce("the vaults", n.vaults.Obey)
 	open, reads := map[querschott.Compartment]uint64{}, map[querschott.Compartment]uint64{}
 	for _, c := range n.doors.Compartments() {
-		switch o, _ := n.doors.Current(c); {
+		o, _ := n.doors.Current(c)
+		n.stages.begin(o)
+		switch {
 		case c.Service.ByMail() && o.To.Delivers():
+			n.pump.Pace(c, n.doors.Share(c))
 			open[c] = o.Epoch
 		}
-		if o, _ := n.doors.Current(c); o.To.ServesReads() {
+		if o.To.ServesReads() {
 			reads[c] = o.Epoch // those without a room are left out
 		}
 	}

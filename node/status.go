@@ -274,7 +274,8 @@ func (n *Node) roomHours(free int64) float64 {
 // DoorView is a door as it is shown.
 type DoorView struct {
 	door.Order
-	Name    string `json:"name"` // of the insurer
+	Name    string `json:"name"`  // of the insurer
+	Share   int    `json:"share"` // per cent; less than 100 while it opens in stages
 	Waiting int    `json:"waiting"`
 	Pending string `json:"pending,omitempty"` // id of the proposal
 }
@@ -292,7 +293,7 @@ func (n *Node) DoorViews() []DoorView {
 	var list []DoorView
 	for _, c := range n.doors.Compartments() {
 		o, _ := n.doors.Current(c)
-		list = append(list, DoorView{Order: o, Name: names[c.Insurer], Waiting: n.journal.Waiting(c), Pending: pending[c]})
+		list = append(list, DoorView{Order: o, Share: n.doors.Share(c), Name: names[c.Insurer], Waiting: n.journal.Waiting(c), Pending: pending[c]})
 	}
 	return list
 }

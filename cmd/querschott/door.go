@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,7 +44,7 @@ func (a *app) doorList() *cobra.Command {
 				rows := make([][]string, len(list))
 				for i, d := range list {
 					rows[i] = []string{
-						d.Compartment.String(), d.To.String(), fmt.Sprint(d.Epoch), fmt.Sprint(d.Waiting), since(d.At, time.Now()),
+						d.Compartment.String(), stateAt(d.To, d.Share), fmt.Sprint(d.Epoch), fmt.Sprint(d.Waiting), since(d.At, time.Now()),
 						string(d.Actor), d.Incident, d.Reason, d.Pending, d.Name,
 					}
 				}
@@ -53,6 +54,14 @@ func (a *app) doorList() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&abnormal, "not-open", false, "only doors that are not open")
 	return cmd
+}
+
+// stateAt names a state and, while the door opens in stages, its share.
+func stateAt(s querschott.DoorState, share int) string {
+	if share < 100 {
+		return fmt.Sprintf("%s %d%%", s, share)
+	}
+	return s.String()
 }
 
 // matchesAny reports whether a compartment is named by one of the patterns: IK/SERVICE, IK, */SERVICE or all.
@@ -97,16 +106,22 @@ type move struct {
 
 func (a *app) doorSet() *cobra.Command {
 	var key, reason, incident string
-	var expires time.Duration
+	var expires, every time.Duration
+	var stages string
 	cmd := &cobra.Command{
 		Use:   "set IK/SERVICE... STATE",
 		Short: "Order doors to be open, on hold, read-only or closed",
 		Long: `Order doors to move. Closing, holding and setting read-only are in force at once. An order that lets something out
 again is a proposal until a different operator approves it ('querschott door approve').
 
+An opening can go in stages: the door is open to 10 per cent of the callers first (of mail: so much of the pace), and the
+platform moves on after two good intervals, and back after a bad one. A door that the platform or an incident has shut is
+proposed to open in stages unless you say '--stages none'.
+
 Compartments are written 109500969/eau, 109500969 (all of an insurer), */eau (a service of all insurers) or all.`,
 		Example: `  querschott door set 109500969/eau closed --key operators/anna.key --reason "password found on sale" --incident VF-1
-  querschott door set 109500969/eau open --key operators/anna.key --reason "password changed, all sessions ended"`,
+  querschott door set 109500969/eau open --key operators/anna.key --reason "password changed, all sessions ended"
+  querschott door set 109500969/vsdm open --key operators/anna.key --reason "repaired" --stages 10,50,100 --every 5m`,
 		Args: limitArgs(cobra.MinimumNArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			to, err := querschott.ParseDoorState(args[len(args)-1])
@@ -125,12 +140,16 @@ Compartments are written 109500969/eau, 109500969 (all of an insurer), */eau (a 
 			if err != nil {
 				return err
 			}
+			plan, err := planOf(stages, every)
+			if err != nil {
+				return err
+			}
 			var until time.Time
 			if expires > 0 {
 				until = time.Now().Add(expires)
 			}
 			return a.moveAll(cmd, list, func(x querschott.Compartment) (node.Moved, error) {
-				return c.Order(cmd.Context(), node.DraftRequest{Compartment: x, To: to, Reason: reason, Incident: incident, Expires: until, Actor: who}, signer)
+				return c.Order(cmd.Context(), node.DraftRequest{Compartment: x, To: to, Reason: reason, Incident: incident, Expires: until, Stages: plan, Actor: who}, signer)
 			})
 		},
 	}
@@ -138,7 +157,26 @@ Compartments are written 109500969/eau, 109500969 (all of an insurer), */eau (a 
 	cmd.Flags().StringVar(&reason, "reason", "", "why (mandatory, one line)")
 	cmd.Flags().StringVar(&incident, "incident", "", "reference of the incident, told to senders that are refused")
 	cmd.Flags().DurationVar(&expires, "expires", 0, "when the order ends, for example 4h; 0: never")
+	cmd.Flags().StringVar(&stages, "stages", "", "per cent for which the door opens one after another, for example 10,50,100, or 'none'")
+	cmd.Flags().DurationVar(&every, "every", 5*time.Minute, "how long an interval of a stage is; two good ones lead to the next stage")
 	return cmd
+}
+
+// planOf makes a plan of the flags.
+func planOf(stages string, every time.Duration) (string, error) {
+	if stages == "" || stages == node.StagesNone {
+		return stages, nil
+	}
+	var shares []int
+	for w := range strings.SplitSeq(stages, ",") {
+		s, err := strconv.Atoi(w)
+		if err != nil {
+			return "", usageError{fmt.Errorf("--stages %s: stages are whole numbers with commas, such as 10,50,100", stages)}
+		}
+		shares = append(shares, s)
+	}
+	p, err := door.MakePlan(shares, every)
+	return string(p), err
 }
 
 // operatorKey loads the key; the operator's name is the part of the key's name before the first dot.
@@ -172,10 +210,10 @@ func (a *app) moveAll(cmd *cobra.Command, list []querschott.Compartment, order f
 			case m.Error != "":
 				fmt.Fprintf(w, "%s: %s\n", m.Compartment, m.Error)
 			case m.Order != nil:
-				fmt.Fprintf(w, "%s: %s, in force (epoch %d)\n", m.Compartment, m.Order.To, m.Order.Epoch)
+				fmt.Fprintf(w, "%s: %s%s, in force (epoch %d)\n", m.Compartment, m.Order.To, inStages(m.Order.Stages), m.Order.Epoch)
 			case m.Proposal != nil:
-				fmt.Fprintf(w, "%s: proposed to be %s; a different operator approves it with: querschott door approve %s\n",
-					m.Compartment, m.Proposal.To, m.Proposal.ID)
+				fmt.Fprintf(w, "%s: proposed to be %s%s; a different operator approves it with: querschott door approve %s\n",
+					m.Compartment, m.Proposal.To, inStages(m.Proposal.Stages), m.Proposal.ID)
 			}
 			if m.Warning != "" {
 				fmt.Fprintf(w, "%s: WARNING: %s\n", m.Compartment, m.Warning)
@@ -186,6 +224,14 @@ func (a *app) moveAll(cmd *cobra.Command, list []querschott.Compartment, order f
 		failed = fmt.Errorf("at least one order failed: %w", failed)
 	}
 	return errors.Join(failed, err)
+}
+
+// inStages adds a plan to a state.
+func inStages(p door.Plan) string {
+	if p == "" {
+		return ""
+	}
+	return " in stages " + string(p)
 }
 
 func (a *app) doorPending() *cobra.Command {
@@ -203,7 +249,7 @@ func (a *app) doorPending() *cobra.Command {
 			return a.show(cmd, list, func(w io.Writer) {
 				rows := make([][]string, len(list))
 				for i, p := range list {
-					rows[i] = []string{p.ID, p.From.String(), p.To.String(), string(p.Actor), since(p.At, time.Now()), p.Incident, p.Reason}
+					rows[i] = []string{p.ID, p.From.String(), p.To.String() + inStages(p.Stages), string(p.Actor), since(p.At, time.Now()), p.Incident, p.Reason}
 				}
 				table(w, "ID|FROM|TO|BY|SINCE|INCIDENT|REASON", rows)
 			})

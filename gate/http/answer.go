@@ -210,10 +210,10 @@ func (v *visit) cut(ctx context.Context, f *refusal) {
 	panic(http.ErrAbortHandler)
 }
 
-// current is the order in force for the request's compartment.
+// current is the order in force for the request's compartment, as this caller meets it.
 func (v *visit) current() door.Order {
 	o, _ := v.srv.cfg.Door(v.req.Compartment)
-	return o
+	return v.srv.meets(o, v.identity.Credential.ID)
 }
 
 // state asks the request's door; nil if it has none.

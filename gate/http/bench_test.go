@@ -35,7 +35,7 @@ func BenchmarkDoorDecision(b *testing.B) {
 	c := querschott.Compartment{Insurer: one, Service: querschott.VSDM}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, v := w.srv.decide(c, false, false); v != pass {
+		if _, v := w.srv.decide(c, "someone", false, false); v != pass {
 			b.Fatal("refused")
 		}
 	}
@@ -44,7 +44,7 @@ func BenchmarkDoorDecision(b *testing.B) {
 func TestDoorDecisionAllocatesNothing(t *testing.T) {
 	w := newWorld(t, book)
 	c := querschott.Compartment{Insurer: one, Service: querschott.VSDM}
-	if n := testing.AllocsPerRun(1000, func() { w.srv.decide(c, false, false) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { w.srv.decide(c, "someone", false, false) }); n != 0 {
 		t.Errorf("a decision of the door allocates %v times, want 0", n)
 	}
 }
@@ -108,7 +108,7 @@ func BenchmarkClosedDoor(b *testing.B) {
 		if err := w.srv.Obey(b.Context(), now); err != nil {
 			b.Fatal(err)
 		}
-		if _, v := w.srv.decide(c, false, false); v != refuse {
+		if _, v := w.srv.decide(c, "someone", false, false); v != refuse {
 			b.Fatal("served")
 		}
 		took += time.Since(start)

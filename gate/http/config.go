@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -39,6 +40,10 @@ type Config struct {
 	Owner func(ik string) (querschott.IK, bool)
 	// Door returns the order in force (door.Book.Current); false for a compartment that this platform does not have.
 	Door func(querschott.Compartment) (door.Order, bool)
+	// Share returns to how many per cent a door is open whose order has stages (door.Book.Share), and ShareKey decides who is
+	// among them; gates with the same key let in the same callers. Nil: 100, and a random key.
+	Share    func(querschott.Compartment) int
+	ShareKey []byte
 	// Record writes entries to the ledger; nil means durable.
 	Record func(context.Context, ...ledger.Entry) error
 	// Pseudonym names a person in access events: keyed, in hexadecimal.
@@ -134,6 +139,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Owner == nil {
 		c.Owner = func(ik string) (querschott.IK, bool) { return querschott.IK(ik), ik != "" }
+	}
+	if c.Share == nil {
+		c.Share = func(querschott.Compartment) int { return 100 }
+	}
+	if len(c.ShareKey) == 0 {
+		c.ShareKey = []byte(rand.Text())
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -53,6 +53,7 @@ type lane struct {
 
 // transit is one request inside a lane.
 type transit struct {
+	who      querschott.CredentialID
 	lane     *lane
 	write    bool
 	canWait  bool
@@ -166,7 +167,7 @@ func (s *Server) Obey(ctx context.Context, o door.Order) error {
 	if !ok {
 		return nil
 	}
-	busy := l.(*lane).sever(func(t *transit) bool { return t.forbids(o.To) }, errDoor)
+	busy := l.(*lane).sever(func(t *transit) bool { return t.forbids(s.meets(o, t.who).To) }, errDoor)
 	for _, finished := range busy {
 		select {
 		case <-finished:

@@ -337,11 +337,12 @@ func (v *visit) header(name string) (string, *refusal) {
 }
 
 // decide asks the door of a compartment: one look-up and one comparison.
-func (s *Server) decide(c querschott.Compartment, write, canWait bool) (door.Order, verdict) {
+func (s *Server) decide(c querschott.Compartment, who querschott.CredentialID, write, canWait bool) (door.Order, verdict) {
 	o, ok := s.cfg.Door(c)
 	if !ok {
 		return o, refuse
 	}
+	o = s.meets(o, who)
 	return o, judge(o.To, write, canWait)
 }
 
@@ -350,7 +351,7 @@ func (v *visit) enter(ctx context.Context) *refusal {
 	write := v.route.writes(v.req)
 	if v.placed {
 		var says verdict
-		if v.order, says = v.srv.decide(v.req.Compartment, write, v.route.Later != nil); says == refuse {
+		if v.order, says = v.srv.decide(v.req.Compartment, v.identity.Credential.ID, write, v.route.Later != nil); says == refuse {
 			v.req.Epoch = v.order.Epoch
 			return v.byDoor(v.order)
 		}
@@ -363,7 +364,7 @@ func (v *visit) enter(ctx context.Context) *refusal {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	v.transit = &transit{write: write, canWait: v.route.Later != nil, cancel: cancel, hurry: v.out.hurry}
+	v.transit = &transit{who: v.identity.Credential.ID, write: write, canWait: v.route.Later != nil, cancel: cancel, hurry: v.out.hurry}
 	l := v.srv.lane(v.req.Compartment)
 	if v.tunnels() {
 		return v.tunnel(ctx, l)

@@ -45,6 +45,7 @@ type doorPage struct {
 	Insurer  Insurer
 	Cell     cellView
 	Order    door.Order
+	Share    int // per cent, while it opens in stages
 	Does     string
 	Said     Compartment
 	History  []door.Order // newest first
@@ -88,7 +89,7 @@ func (c *Console) drawDoor(v *visit, k querschott.Compartment, w words, chosen, 
 	said := now.Compartments[k]
 	p := doorPage{
 		page: c.operatorPage(v, "", insurer.Name+" · "+v.l.Service(k.Service), now.Mode),
-		C:    k, Insurer: insurer, Order: order, Does: doesKey(k.Service, order.To), Said: said,
+		C:    k, Insurer: insurer, Order: order, Share: c.cfg.Doors.Share(k), Does: doesKey(k.Service, order.To), Said: said,
 		History: c.cfg.Doors.History(k), Choices: choices(k.Service, order.To, chosen), Words: w, Problem: problem,
 		Cell: cellView{cell: cell{order.To.String(), said.Waiting, said.Trouble != "", len(list) > 0}, L: v.l, C: k, Insurer: insurer.Name},
 	}

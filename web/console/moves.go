@@ -97,6 +97,7 @@ func (c *Console) order(ctx context.Context, who querschott.Actor, r door.Reques
 	if r.To == querschott.Closed {
 		return c.cfg.Doors.Set(ctx, r, s)
 	}
+	r.Stages = c.cfg.Doors.Suggest(r.Compartment, r.To)
 	o, err := c.cfg.Doors.Draft(r, who)
 	if err != nil {
 		return door.Outcome{}, err

@@ -45,7 +45,7 @@ func germanPages() map[string]string {
 		"door.now": "In Kraft", "door.changed": "Die Tür hat sich inzwischen verändert.", "door.move": "Tür bewegen",
 		"trouble.here": "Gestört:", "queue": "Wartend", "proposal.first": "Erst ist über den offenen Vorschlag zu entscheiden.", "oldest.since": "die älteste seit %s",
 		"order.at": "Seit", "order.never": "noch nie angeordnet", "order.by": "Von", "order.with": "mit %s", "order.reason": "Grund",
-		"order.incident": "Vorfall", "order.expires": "Läuft ab", "order.then": "dann: %s", "order.epoch": "Epoche",
+		"order.incident": "Vorfall", "order.expires": "Läuft ab", "order.then": "dann: %s", "order.epoch": "Epoche", "order.stages": "Offen für",
 		"history": "Verlauf", "history.none": "Keine Bewegung seit dem Start.", "history.help": "Seit dem Start des Knotens. Alles davor steht im Zugriffsbuch.",
 		"does.closed.mail":     "Nimmt nichts an. Der Absender behält die Nachricht und versucht es wieder.",
 		"does.hold.mail":       "Nimmt an und verwahrt versiegelt. Stellt zu, sobald die Tür wieder offen ist.",

@@ -45,7 +45,7 @@ func englishPages() map[string]string {
 		"door.now": "In force", "door.changed": "The door has changed in the meantime.", "door.move": "Move the door",
 		"trouble.here": "Trouble:", "queue": "Waiting", "proposal.first": "The open proposal must be decided first.", "oldest.since": "the oldest since %s",
 		"order.at": "Since", "order.never": "never ordered", "order.by": "By", "order.with": "with %s", "order.reason": "Reason",
-		"order.incident": "Incident", "order.expires": "Expires", "order.then": "then: %s", "order.epoch": "Epoch",
+		"order.incident": "Incident", "order.expires": "Expires", "order.then": "then: %s", "order.epoch": "Epoch", "order.stages": "Open for",
 		"history": "History", "history.none": "No move since the start.", "history.help": "Since the node’s start. Everything before is in the ledger.",
 		"does.closed.mail":     "Takes nothing in. The sender keeps the message and tries again.",
 		"does.hold.mail":       "Takes mail in and keeps it sealed. Delivers when the door is open again.",

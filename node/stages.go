@@ -1,0 +1,119 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/access"
+	"github.com/querschott/querschott/door"
+	"github.com/querschott/querschott/ledger"
+	"github.com/querschott/querschott/watch"
+)
+
+const (
+	stageEvents   = 8192
+	stageErrors   = 5  // per cent of the requests that may fail in a good interval
+	stageRequests = 20 // that there must have been for a share to mean anything
+)
+
+// stages judges how a door does that opens in stages: by alarms about its compartment, and by how many requests failed.
+type stages struct {
+	events *access.Subscription
+	mu     sync.Mutex
+	counts map[querschott.Compartment]*stageCount // only of doors that open in stages
+}
+
+// stageCount is what happened since the interval before was judged.
+type stageCount struct {
+	requests, failed int
+	alarm            string
+}
+
+// openStages begins to listen to alarms and requests.
+func (n *Node) openStages(context.Context) error {
+	n.stages.events = n.stream.Subscribe("stages", stageEvents)
+	n.onAlarm(n.stages.hearAlarm)
+	return nil
+}
+
+// hearAlarm notes an alarm about a compartment. One in shadow mode leads to nothing.
+func (s *stages) hearAlarm(_ context.Context, a *watch.Alarm) {
+	if a.Mode == watch.Shadow {
+		return
+	}
+	s.count(querschott.Compartment{Insurer: a.Insurer, Service: a.Service}, func(c *stageCount) { c.alarm = a.Detector })
+}
+
+func (s *stages) count(c querschott.Compartment, do func(*stageCount)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.counts[c]; n != nil {
+		do(n)
+	}
+}
+
+// run counts requests until the context ends.
+func (s *stages) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-s.events.Events():
+			s.count(querschott.Compartment{Insurer: e.Insurer, Service: e.Service}, func(c *stageCount) {
+				c.requests++
+				if e.Status >= 500 && e.Outcome == ledger.OutcomeFailed.String() {
+					c.failed++
+				}
+			})
+		}
+	}
+}
+
+// judge says why the interval that ends was bad, and begins the next one.
+func (s *stages) judge(c querschott.Compartment, _, _ time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.counts[c]
+	s.counts[c] = &stageCount{}
+	switch {
+	case n == nil:
+		return nil
+	case n.alarm != "":
+		return fmt.Errorf("alarm %s", n.alarm)
+	case n.requests >= stageRequests && n.failed*100 > n.requests*stageErrors:
+		return fmt.Errorf("%d of %d requests failed", n.failed, n.requests)
+	}
+	return nil
+}
+
+// begin counts for a door from the moment at which it opens in stages.
+func (s *stages) begin(o door.Order) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o.Stages == "" {
+		delete(s.counts, o.Compartment)
+	} else if s.counts[o.Compartment] == nil {
+		s.counts[o.Compartment] = &stageCount{}
+	}
+}
+
+// obeyPump has the pump follow a door at its stage.
+func (n *Node) obeyPump(ctx context.Context, o door.Order) error {
+	n.stages.begin(o)
+	n.pump.Pace(o.Compartment, n.doors.Share(o.Compartment))
+	return n.pump.Obey(ctx, o.Compartment, o.Epoch, o.To)
+}
+
+// recordStep is the ledger's entry for a stage of an opening.
+func (n *Node) recordStep(ctx context.Context, o door.Order, s door.Step) error {
+	_, err := n.ledger.Append(ctx, ledger.Entry{
+		Kind: ledger.KindDoorChange, At: s.At, Compartment: o.Compartment, Action: doorActions[o.To],
+		Data: ledger.DataDoorOrder, Outcome: ledger.OutcomeSuccess, Reason: ledger.ReasonOperator, Role: querschott.RoleMachine,
+		Purpose: ledger.PurposeSecurity, Actor: door.MachineActor, Epoch: o.Epoch,
+		Detail: []ledger.Field{{Name: "step", Value: s.Text()}},
+	})
+	return err
+}
