@@ -20,6 +20,12 @@ import (
 // MachineActor is the actor of orders that the platform itself gives: an expiry, a playbook. It may only narrow.
 const MachineActor querschott.Actor = "querschott"
 
+// BreakGlassActor is the actor of orders under the key for emergencies. It narrows alone and counts among no two operators.
+const BreakGlassActor querschott.Actor = "break-glass"
+
+// breakGlassTTL is how old an order may be that was left for a node that did not answer.
+const breakGlassTTL = 24 * time.Hour
+
 // ProposalTTL is how long a proposal waits for its second operator.
 const ProposalTTL = time.Hour
 
@@ -36,6 +42,8 @@ type Config struct {
 	Operators    []Operator
 	Machine      note.Signer   // signs orders of MachineActor; nil: there are none, and no order can expire
 	MachineKey   note.Verifier // verifies them
+
+	BreakGlass string // vkey of the key for emergencies, "" if there is none
 
 	// Record writes an order to the ledger; it is durable on nil. Calls for one compartment come one after another, in
 	// the order in which the ledger shall have them. An order that Record has failed on comes again.
@@ -91,7 +99,7 @@ type door struct {
 // Open reads the doors' files. A door without a valid file is on hold, which is said in the log. An opening that has run out
 // while the node was down is undone before Open returns.
 func Open(cfg Config) (*Book, error) {
-	r, err := newRoster(cfg.Operators, cfg.MachineKey)
+	r, err := newRoster(cfg.Operators, cfg.MachineKey, cfg.BreakGlass)
 	if err != nil {
 		return nil, err
 	}

@@ -82,11 +82,14 @@ func TestMoves(t *testing.T) {
 
 type scene struct {
 	*house
-	b    *door.Book
-	c    querschott.Compartment
-	stop func()
-	seen string            // the proposal that was shown last, "none" before
-	kept map[string][]byte // order files by epoch, as somebody may have copied them
+	b     *door.Book
+	c     querschott.Compartment
+	stop  func()
+	judge func(error)
+	seen  string // the proposal that was shown last, "none" before
+	bad   error  // what the judge of stages says; there is one once he has been named
+	led   bool
+	kept  map[string][]byte // order files by epoch, as somebody may have copied them
 }
 
 func playScene(t *testing.T, where, text string) string {
@@ -119,6 +122,12 @@ func playScene(t *testing.T, where, text string) string {
 
 func (s *scene) start() {
 	s.b = s.open()
+	if s.led {
+		led := &staged{house: s.house}
+		s.b = led.open()
+		s.judge = func(err error) { led.bad = err }
+		s.judge(s.bad)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- s.b.Run(ctx) }()
@@ -154,6 +163,18 @@ func (s *scene) do(words []string) (string, error) {
 		}
 		s.start()
 		return s.state(), nil
+	case "judge":
+		if s.bad = nil; words[2] == "bad" {
+			s.bad = errors.New("alarm")
+		}
+		if s.led {
+			s.judge(s.bad)
+			return s.state(), nil
+		}
+		s.stop()
+		s.led = true
+		s.start()
+		return s.state(), nil
 	case "intruder":
 		return s.intrude(words[1:])
 	}
@@ -167,7 +188,9 @@ func (s *scene) do(words []string) (string, error) {
 		if err := r.To.UnmarshalText([]byte(words[2])); err != nil {
 			return "", err
 		}
-		if len(words) > 3 {
+		if len(words) > 3 && words[3] == "in" {
+			r.Stages = plan
+		} else if len(words) > 3 {
 			d, err := time.ParseDuration(words[4])
 			if err != nil {
 				return "", err
@@ -239,6 +262,9 @@ func (s *scene) outcome(out door.Outcome, err error) string {
 func (s *scene) state() string {
 	o := s.order()
 	line := fmt.Sprintf("%s, epoch %d", s.b.State(s.c), o.Epoch)
+	if share := s.b.Share(s.c); share < 100 {
+		line += fmt.Sprintf(", at %d %%", share)
+	}
 	if o.Actor != "" {
 		line += fmt.Sprintf(", ordered by %s", o.Actor)
 	}

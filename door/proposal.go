@@ -74,7 +74,7 @@ func (s *signed) same(t *signed) bool { return s.order.Text() == t.order.Text() 
 // actor, or an operator's instead of the platform's. An earlier one, sent again by whoever has kept it, takes nobody's place.
 func (s *signed) yields(to *signed) bool {
 	if s.same(to) || s.order.Actor != to.order.Actor {
-		return s.same(to) || s.order.Actor == MachineActor
+		return s.same(to) || s.order.Actor == MachineActor || s.order.Actor == BreakGlassActor
 	}
 	return !to.order.At.Before(s.order.At)
 }

@@ -25,7 +25,15 @@ type roster struct {
 }
 
 // newRoster refuses names and keys that would let one person pass for two, or for the platform.
-func newRoster(operators []Operator, machine note.Verifier) (*roster, error) {
+func newRoster(operators []Operator, machine note.Verifier, glass string) (*roster, error) {
+	for _, op := range operators {
+		if op.Name == BreakGlassActor {
+			return nil, fmt.Errorf("an operator cannot be named %q", op.Name)
+		}
+	}
+	if glass != "" { // its key must be nobody else's either
+		operators = append(slices.Clone(operators), Operator{Name: BreakGlassActor, Keys: []string{glass}})
+	}
 	r := &roster{owner: map[string]querschott.Actor{}}
 	var all []note.Verifier
 	if machine != nil {
@@ -72,7 +80,7 @@ func (r *roster) name(s note.Signer) querschott.Actor {
 // operator is name for what only operators may do.
 func (r *roster) operator(s note.Signer) (querschott.Actor, error) {
 	who := r.name(s)
-	if who == "" || who == MachineActor {
+	if who == "" || who == MachineActor || who == BreakGlassActor {
 		return "", querschott.Refuse(querschott.CodeForbidden, "the key %.64q is not an operator's", s.Name())
 	}
 	return who, nil
@@ -111,7 +119,7 @@ func (r *roster) open(raw []byte) (*signed, error) {
 		return nil, err
 	}
 	for _, sig := range n.Sigs {
-		if who := r.owner[sig.Name]; who != MachineActor && !slices.Contains(s.operators, who) {
+		if who := r.owner[sig.Name]; who != MachineActor && who != BreakGlassActor && !slices.Contains(s.operators, who) {
 			s.operators = append(s.operators, who)
 		}
 	}

@@ -37,22 +37,28 @@ func (b *Book) Draft(r Request, actor querschott.Actor) (Order, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	cur := d.current.Load().order
-	o := Order{
-		Compartment: r.Compartment, Epoch: cur.Epoch + 1, From: cur.To, To: r.To,
-		At: b.cfg.Now().UTC().Truncate(time.Microsecond), Expires: r.Expires, Actor: actor, Incident: r.Incident, Reason: r.Reason,
-	}
-	inverse, latest := cur.undo(r.To)
-	o.Inverse, o.Stages = inverse, r.Stages
+	o := cur.Next(r, actor, b.cfg.Now())
 	if must := d.bound(r.To); must != "" {
 		o.Stages = must
 	}
-	if !latest.IsZero() && (o.Expires.IsZero() || o.Expires.After(latest)) {
-		o.Expires = latest
-	}
-	if !o.Expires.IsZero() {
-		o.Expires = o.Expires.UTC().Truncate(time.Microsecond)
-	}
 	return o, b.check(d, &signed{order: o})
+}
+
+// Next makes the order that follows this one. It is not checked.
+func (o Order) Next(r Request, actor querschott.Actor, now time.Time) Order {
+	next := Order{
+		Compartment: r.Compartment, Epoch: o.Epoch + 1, From: o.To, To: r.To, At: now.UTC().Truncate(time.Microsecond),
+		Expires: r.Expires, Actor: actor, Incident: r.Incident, Reason: r.Reason, Stages: r.Stages,
+	}
+	inverse, latest := o.undo(r.To)
+	next.Inverse = inverse
+	if !latest.IsZero() && (next.Expires.IsZero() || next.Expires.After(latest)) {
+		next.Expires = latest
+	}
+	if !next.Expires.IsZero() {
+		next.Expires = next.Expires.UTC().Truncate(time.Microsecond)
+	}
+	return next
 }
 
 // Sign signs an order's text, the first step of every move.
@@ -130,6 +136,27 @@ func (b *Book) Submit(ctx context.Context, raw []byte) (Outcome, error) {
 	}
 }
 
+// SubmitEmergency takes an order that was left for a node that did not answer: under the key for emergencies, and only if it
+// narrows.
+func (b *Book) SubmitEmergency(ctx context.Context, raw []byte) (Outcome, error) {
+	s, err := b.roster.open(raw)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if s.order.Actor != BreakGlassActor || s.widens() {
+		return Outcome{}, querschott.Refuse(querschott.CodeForbidden, "only what narrows, under the key for emergencies, can be left for a node")
+	}
+	return b.Submit(ctx, raw)
+}
+
+// lasts returns how old an order may be. What narrows under the key for emergencies may have had to wait for the node.
+func (s *signed) lasts() time.Duration {
+	if s.order.Actor == BreakGlassActor && !s.widens() {
+		return breakGlassTTL
+	}
+	return ProposalTTL
+}
+
 // check refuses an order that may not follow the one in force. The caller holds d.mu.
 func (b *Book) check(d *door, s *signed) error {
 	cur, o, now := d.current.Load().order, s.order, b.cfg.Now()
@@ -149,8 +176,8 @@ func (b *Book) check(d *door, s *signed) error {
 	case o.At.After(now.Add(clockSkew)):
 		return querschott.Refuse(querschott.CodeInvalid,
 			"the order is dated %s, which is in the future; check the clocks", formatTime(o.At))
-	case o.At.Before(now.Add(-ProposalTTL)):
-		return querschott.Refuse(querschott.CodeConflict, "the order is older than %s; draft it again", ProposalTTL)
+	case o.At.Before(now.Add(-s.lasts())):
+		return querschott.Refuse(querschott.CodeConflict, "the order is older than %s; draft it again", s.lasts())
 	case !o.Expires.IsZero() && !o.Expires.After(now):
 		return querschott.Refuse(querschott.CodeInvalid, "the order has already expired")
 	case !o.Expires.IsZero() && b.cfg.Machine == nil:

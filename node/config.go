@@ -15,20 +15,21 @@ import (
 // Config is the whole configuration of a node: one YAML file. The doc tags are the manual: `querschott config` prints them.
 // Relative paths are relative to the directory of the file.
 type Config struct {
-	Domain    string          `yaml:"domain" json:"domain" doc:"Name of this platform. It is part of the names of the ledgers and of the operators' keys; never change it."`
-	Data      string          `yaml:"data" json:"data" doc:"Directory of everything that the node writes, except the copies of the journal."`
-	Keyring   KeyringConfig   `yaml:"keyring" json:"keyring" doc:"The private keys of the compartments, encrypted in one age file inside the data directory."`
-	Insurers  string          `yaml:"insurers" json:"insurers" doc:"File with the insurers; 'querschott insurer add' maintains it."`
-	Operators string          `yaml:"operators" json:"operators" doc:"File with the operators and their public keys; 'querschott operator add' maintains it. Whoever can write it can open doors."`
-	Drill     bool            `yaml:"drill" json:"drill" doc:"Everything here is an exercise: status, pages, mail that leaves and every entry of the ledger say so. 'querschott drill run --data' attacks only such nodes and demonstrations."`
-	Intake    IntakeConfig    `yaml:"intake" json:"intake" doc:"The journal of sealed arrivals."`
-	Mail      MailConfig      `yaml:"mail" json:"mail" doc:"The SMTP entrance."`
-	Outbox    OutboxConfig    `yaml:"outbox" json:"outbox" doc:"Mail that leaves: delivery status notifications."`
-	Console   ConsoleConfig   `yaml:"console" json:"console" doc:"The operators' page."`
-	HTTP      HTTPConfig      `yaml:"http" json:"http" doc:"The HTTP entrance."`
-	VSDM      VSDMConfig      `yaml:"vsdm" json:"vsdm" doc:"The service of insured persons' master data, VSDM 2.0: the online check of the electronic health card."`
-	Telemetry TelemetryConfig `yaml:"telemetry" json:"telemetry" doc:"Metrics, traces and logs for those who watch the machine."`
-	Log       LogConfig       `yaml:"log" json:"log" doc:"The node's own log, on standard error. It names no insured person and no secret."`
+	Domain     string          `yaml:"domain" json:"domain" doc:"Name of this platform. It is part of the names of the ledgers and of the operators' keys; never change it."`
+	Data       string          `yaml:"data" json:"data" doc:"Directory of everything that the node writes, except the copies of the journal."`
+	Keyring    KeyringConfig   `yaml:"keyring" json:"keyring" doc:"The private keys of the compartments, encrypted in one age file inside the data directory."`
+	Insurers   string          `yaml:"insurers" json:"insurers" doc:"File with the insurers; 'querschott insurer add' maintains it."`
+	Operators  string          `yaml:"operators" json:"operators" doc:"File with the operators and their public keys; 'querschott operator add' maintains it. Whoever can write it can open doors."`
+	Drill      bool            `yaml:"drill" json:"drill" doc:"Everything here is an exercise: status, pages, mail that leaves and every entry of the ledger say so. 'querschott drill run --data' attacks only such nodes and demonstrations."`
+	BreakGlass string          `yaml:"break_glass" json:"break_glass" doc:"File with the public half of the key for emergencies; 'querschott break-glass init' makes it. If it does not exist there is no such key. Whoever can write it can shut doors, and open none."`
+	Intake     IntakeConfig    `yaml:"intake" json:"intake" doc:"The journal of sealed arrivals."`
+	Mail       MailConfig      `yaml:"mail" json:"mail" doc:"The SMTP entrance."`
+	Outbox     OutboxConfig    `yaml:"outbox" json:"outbox" doc:"Mail that leaves: delivery status notifications."`
+	Console    ConsoleConfig   `yaml:"console" json:"console" doc:"The operators' page."`
+	HTTP       HTTPConfig      `yaml:"http" json:"http" doc:"The HTTP entrance."`
+	VSDM       VSDMConfig      `yaml:"vsdm" json:"vsdm" doc:"The service of insured persons' master data, VSDM 2.0: the online check of the electronic health card."`
+	Telemetry  TelemetryConfig `yaml:"telemetry" json:"telemetry" doc:"Metrics, traces and logs for those who watch the machine."`
+	Log        LogConfig       `yaml:"log" json:"log" doc:"The node's own log, on standard error. It names no insured person and no secret."`
 
 	file string // that it was read from
 	dir  string // to which its paths are relative
@@ -103,7 +104,7 @@ type Operator struct {
 // Default returns the configuration that 'querschott init' writes.
 func Default() Config {
 	return Config{
-		Domain: "querschott.example", Data: "data", Insurers: "insurers.yaml", Operators: "operators.yaml",
+		Domain: "querschott.example", Data: "data", Insurers: "insurers.yaml", Operators: "operators.yaml", BreakGlass: "break-glass.vkey",
 		Keyring: KeyringConfig{Unlock: "key-file", Key: "unlock.key"},
 		Intake:  IntakeConfig{Copies: []string{"journal-a", "journal-b"}, Segment: 64 << 20, MaxMail: 30 << 20},
 		Mail: MailConfig{
@@ -161,7 +162,7 @@ func loadYAML(file string, into any) error {
 // resolve makes paths absolute.
 func (c *Config) resolve() {
 	paths := []*string{
-		&c.Data, &c.Insurers, &c.Operators, &c.Keyring.Key, &c.Mail.Certificate, &c.Mail.Key, &c.Mail.Accounts,
+		&c.Data, &c.Insurers, &c.Operators, &c.BreakGlass, &c.Keyring.Key, &c.Mail.Certificate, &c.Mail.Key, &c.Mail.Accounts,
 		&c.Outbox.RelayCA, &c.Outbox.PasswordFile, &c.Console.Certificate, &c.Console.Key, &c.Console.OIDC.SecretFile,
 	}
 	paths = append(paths, c.HTTP.paths()...)

@@ -126,6 +126,12 @@ func saveYAML(file, comment string, v any) error {
 	return disk.WriteFile(disk.OS{}, file, append([]byte(comment), data...))
 }
 
+// Compartments reads the insurers and lists their compartments.
+func (c *Config) Compartments() ([]querschott.Compartment, error) {
+	insurers, err := LoadInsurers(c.Insurers)
+	return compartments(insurers), err
+}
+
 // compartments lists every compartment of the insurers. Every insurer that gets mail, for a service or because it has an
 // address, has the compartment for the mail that no service takes.
 func compartments(list []Insurer) []querschott.Compartment {

@@ -307,7 +307,7 @@ func (n *Node) openPump(context.Context) (err error) {
 }
 
 // openDoors reads the doors and opens those that were open, with one unlocking of the keyring.
-func (n *Node) openDoors(context.Context) error {
+func (n *Node) openDoors(ctx context.Context) error {
 	var err error
 	if n.machine, n.vkey, err = n.signer("machine." + n.cfg.Domain); err != nil {
 		return err
@@ -327,15 +327,21 @@ func (n *Node) openDoors(context.Context) error {
 	if err != nil {
 		return err
 	}
+	glass, err := n.cfg.glassKey()
+	if err != nil {
+		return fmt.Errorf("couldn't read the key for emergencies: %w", err)
+	}
 	n.stages = &stages{counts: map[querschott.Compartment]*stageCount{}}
 	n.doors, err = door.Open(door.Config{ //nolint:contextcheck // what it records must be recorded whatever becomes of the caller
-		FS: disk.OS{}, Dir: n.path("doors"), Compartments: compartments(n.insurers), Operators: operators,
+		FS: disk.OS{}, Dir: n.path("doors"), Compartments: compartments(n.insurers), Operators: operators, BreakGlass: glass,
 		Machine: n.machine, MachineKey: verifier, Record: n.recordOrder, RecordStep: n.recordStep,
 		Judge: n.stages.judge, Last: n.lastOrders(), Now: n.opt.Now, Log: n.log,
 	})
 	if err != nil {
 		return err
 	}
+	n.doors.Enforce("the alarm of emergencies", n.sayGlass)
+	n.takeGlass(ctx) // before anything is delivered
 	n.doors.Enforce("the pump", n.obeyPump)
 	n.doors.Enforce("the vaults", n.vaults.Obey)
 	open, reads := map[querschott.Compartment]uint64{}, map[querschott.Compartment]uint64{}

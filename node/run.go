@@ -44,6 +44,7 @@ func (n *Node) Run(ctx context.Context) error {
 	core.Go(func() error { return n.part(inner, "the scope index", n.scope.Run) })
 	core.Go(func() error { return n.part(inner, "the comparison of incidents with the ledger", n.checkCases) })
 	core.Go(func() error { return n.part(inner, "the stages of doors", n.stages.run) })
+	core.Go(func() error { return n.part(inner, "the orders of emergencies", n.watchGlass) })
 	for _, issuer := range n.keySets {
 		core.Go(func() error { return n.part(inner, "the keys of an issuer", issuer.Run) })
 	}
