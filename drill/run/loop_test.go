@@ -12,11 +12,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// loopSeeds is how many thefts the closed loop plays.
-const loopSeeds = 24
-
-// loop plays one theft after another against one platform, each with credentials of its own, beside ordinary work.
-func loop(tb testing.TB) (list []Theft) {
+// loop plays so many thefts, one after another, against one platform, each with a credential of its own, beside ordinary work.
+func loop(tb testing.TB, thefts, tries int) (list []Theft) {
 	tb.Helper()
 	ctx := tb.Context()
 	p, stop, err := Throwaway(ctx, 1)
@@ -38,10 +35,12 @@ func loop(tb testing.TB) (list []Theft) {
 		tb.Fatal(err)
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
-	for seed := range uint64(loopSeeds) {
+	var thieves []*thief
+	for seed := range uint64(thefts) {
 		f.Rate.Gap.From = time.Duration(rng.IntN(40)) * time.Millisecond // 25 a second and more
 		f.Rate.Gap.To = f.Rate.Gap.From
 		f.Who.Spares.From, f.Who.Spares.To = 0, 0
+		f.Refused.Tries.From, f.Refused.Tries.To = float64(tries), float64(tries)
 		t, err := newThief(p, newLand(p.world, 200), f, seed, 0)
 		if err != nil {
 			tb.Fatal(err)
@@ -55,10 +54,13 @@ func loop(tb testing.TB) (list []Theft) {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		list = append(list, t.thefts(s.alarms)...)
+		thieves = append(thieves, t)
 	}
-	if err := s.close(ctx); err != nil {
+	if err := errors.Join(wait(ctx, after), s.close(ctx)); err != nil {
 		tb.Fatal(err)
+	}
+	for _, t := range thieves {
+		list = append(list, t.thefts(s.alarms)...)
 	}
 	if s.report.Staff.Errors > 0 || s.report.Mail.Rejected > 0 || s.report.Mail.Lost > 0 {
 		tb.Errorf("ordinary work: %+v, %+v", s.report.Staff, s.report.Mail)
@@ -104,7 +106,7 @@ func report(b testing.TB, name string, list []Theft, value func(Theft) *float64)
 // BenchmarkClosedLoop measures how soon a fast theft through the desk is noticed and ended, through the real entrance.
 func BenchmarkClosedLoop(b *testing.B) {
 	for b.Loop() {
-		list := loop(b)
+		list := loop(b, 24, 30)
 		report(b, "first request to alarm", list, func(t Theft) *float64 { return t.DetectedAfter })
 		report(b, "first request to last data", list, func(t Theft) *float64 { return t.StoppedAfter })
 		report(b, "first request to credential held", list, func(t Theft) *float64 { return t.ContainedAfter })
@@ -120,10 +122,10 @@ func BenchmarkClosedLoop(b *testing.B) {
 // A theft gets no further than the cap, whatever its speed, and is noticed while it goes on.
 func TestThievesStopAtTheCap(t *testing.T) {
 	if testing.Short() {
-		t.Skip("plays thefts for half a minute")
+		t.Skip("plays thefts against a platform")
 	}
 	const cap = 20
-	for _, th := range loop(t) {
+	for _, th := range loop(t, 5, 3) {
 		if th.Persons > cap || th.PastCap > 0 {
 			t.Errorf("%s reached %d persons, %d past the cap", th.Actor, th.Persons, th.PastCap)
 		}
