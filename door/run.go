@@ -46,11 +46,14 @@ func (b *Book) expire(ctx context.Context) {
 	all.Wait()
 }
 
+// ReasonExpired is the reason of what the platform orders because an order has expired.
+const ReasonExpired = "the order before this one has expired"
+
 func (b *Book) undo(ctx context.Context, d *door, o Order) {
 	if Widens(o.Compartment.Service, o.To, o.Inverse) && !b.mayAsk(d) {
 		return
 	}
-	r := Request{Compartment: o.Compartment, To: o.Inverse, Incident: o.Incident, Reason: "the order before this one has expired"}
+	r := Request{Compartment: o.Compartment, To: o.Inverse, Incident: o.Incident, Reason: ReasonExpired}
 	if b.staged() && Widens(o.Compartment.Service, o.To, o.Inverse) {
 		r.Stages = DefaultPlan
 	}

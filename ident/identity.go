@@ -40,6 +40,11 @@ type Facts struct {
 	Issuer  string // of the credential
 	Network string // address that the request comes from, without a port
 
+	// Actor and Credential are as ledger and access events name them, "" until the whole identity is known: whoever
+	// identifies checks a second time then.
+	Actor      querschott.Actor
+	Credential querschott.CredentialID
+
 	PresenceIssuer string    // of the PoPP token
 	PresenceIssued time.Time // iat of the PoPP token
 	PresenceProved time.Time // patientProofTime of the PoPP token: when the card was used

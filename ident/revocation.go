@@ -22,6 +22,8 @@ type Dimension string
 // The dimensions. Each says how an entry's Value is written.
 const (
 	BySubject        Dimension = "subject"
+	ByActor          Dimension = "actor"      // who stands behind credentials, as ledger and access events name them
+	ByCredential     Dimension = "credential" // one credential, likewise
 	ByClient         Dimension = "client"
 	BySession        Dimension = "session"
 	ByToken          Dimension = "token"

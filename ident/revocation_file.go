@@ -121,7 +121,7 @@ func (v Revocation) checkedValue() (string, error) {
 		return "", errors.New("the value is empty, too long or not UTF-8")
 	}
 	switch v.Dimension {
-	case BySubject, ByClient, BySession, ByToken, ByKey, ByProduct, ByIssuer, ByPresenceIssuer:
+	case BySubject, ByActor, ByCredential, ByClient, BySession, ByToken, ByKey, ByProduct, ByIssuer, ByPresenceIssuer:
 		return v.Value, nil
 	case ByVersion:
 		product, version, _ := strings.Cut(v.Value, "/")

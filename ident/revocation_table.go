@@ -16,6 +16,8 @@ import (
 // The dimensions that are found by an equal value, as numbers. The last two are found by the subject.
 const (
 	subjects uint8 = iota
+	actors
+	credentials
 	clients
 	sessions
 	tokens
@@ -31,7 +33,7 @@ const (
 )
 
 var dimensions = map[Dimension]uint8{
-	BySubject: subjects, ByClient: clients, BySession: sessions, ByToken: tokens, ByKey: keys, ByProduct: products,
+	BySubject: subjects, ByActor: actors, ByCredential: credentials, ByClient: clients, BySession: sessions, ByToken: tokens, ByKey: keys, ByProduct: products,
 	ByVersion: versions, ByIssuer: issuers, ByPresenceIssuer: presenceIssuers, ByInsurer: insurers,
 	ByPresenceBefore: presenceBefore, ByProofAge: proofAge,
 }
@@ -132,6 +134,8 @@ func (t *denyTable) find(f *Facts, at time.Time) int {
 		value     string
 	}{
 		{subjects, f.Subject},
+		{actors, string(f.Actor)},
+		{credentials, string(f.Credential)},
 		{clients, f.Client},
 		{sessions, f.Session},
 		{tokens, f.Token},

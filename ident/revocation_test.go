@@ -47,7 +47,7 @@ func mustAdd(t testing.TB, r *Revocations, list ...Revocation) {
 // request is what a practice's request looks like; every field is another value.
 func request(clk *clock) Facts {
 	return Facts{
-		Subject: "3-SMC-B-Testkarte-883110000168650", Client: "client-1", Session: "sid-1", Token: "jti-1",
+		Subject: "3-SMC-B-Testkarte-883110000168650", Client: "client-1", Session: "sid-1", Token: "jti-1", Actor: "109500969/c.mueller", Credential: "zeta/77",
 		Key: "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", Product: "praxis-x", Version: "4.2.1", Issuer: "https://pdp.example",
 		Network: "192.0.2.77", PresenceIssuer: "https://popp.example.com", PresenceIssued: clk.now().Add(-time.Hour),
 		PresenceProved: clk.now().Add(-2 * time.Hour), Insurer: insurerA,
@@ -62,6 +62,8 @@ func TestEachDimension(t *testing.T) {
 		other  func(*Facts) // makes a request that the entry does not name
 	}{
 		{"subject", deny(BySubject, "3-SMC-B-Testkarte-883110000168650"), true, func(f *Facts) { f.Subject += "1" }},
+		{"actor", deny(ByActor, "109500969/c.mueller"), true, func(f *Facts) { f.Actor = "103169760/c.mueller" }},
+		{"credential", deny(ByCredential, "zeta/77"), true, func(f *Facts) { f.Credential = "zeta/78" }},
 		{"client", deny(ByClient, "client-1"), true, func(f *Facts) { f.Client = "client-2" }},
 		{"session", deny(BySession, "sid-1"), true, func(f *Facts) { f.Session = "" }},
 		{"token", deny(ByToken, "jti-1"), true, func(f *Facts) { f.Token = "jti-11" }},

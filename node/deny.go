@@ -125,9 +125,10 @@ func (n *Node) recordDeny(ctx context.Context, a ledger.Action, who querschott.A
 	if !v.Until.IsZero() {
 		detail = append(detail, ledger.Field{Name: "until", Value: v.Until.UTC().Format(time.RFC3339)})
 	}
+	role, reason := deniedBy(who)
 	err := n.append(ctx, ledger.Entry{
 		Kind: ledger.KindNodeChange, At: n.opt.Now(), Compartment: querschott.Compartment{Insurer: v.Insurer}, Action: a,
-		Data: ledger.DataAccount, Outcome: ledger.OutcomeSuccess, Reason: ledger.ReasonOperator, Role: querschott.RoleOperator,
+		Data: ledger.DataAccount, Outcome: ledger.OutcomeSuccess, Reason: reason, Role: role,
 		Purpose: ledger.PurposeSecurity, Actor: who, Detail: detail,
 	})
 	return err

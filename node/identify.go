@@ -315,4 +315,7 @@ func remote(r *http.Request) netip.Addr {
 }
 
 // valid says whether an identity is still in force.
-func (n *Node) valid(id *ident.Identity) error { return n.denied.Check(&id.Facts) }
+func (n *Node) valid(id *ident.Identity) error {
+	id.Facts.Actor, id.Facts.Credential = id.Credential.Actor, id.Credential.ID
+	return n.denied.Check(&id.Facts)
+}

@@ -121,9 +121,10 @@ type Node struct {
 	sessions *ident.Sessions
 	page     *console.Console
 	web      *http.Server
-	alarms   *alarms // early warning
-	cases    *cases  // incidents
-	stages   *stages
+	alarms   *alarms      // early warning
+	cases    *cases       // incidents
+	acts     *containment // what is done about alarms
+	stages   *stages      // of doors that open by and by
 	sockets  sockets
 	audit    atomic.Pointer[Audit]
 	asked    sync.WaitGroup // answers on the control socket that are being made
@@ -179,6 +180,7 @@ func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
 		{"early warning", n.openAlarms},
 		{"incidents", n.openCases},
 		{"stages of doors", n.openStages},
+		{"containment", n.openContainment},
 		{"console", n.openConsole},
 		{"control socket", n.openControl},
 	}

@@ -92,6 +92,9 @@ func (n *Node) recordOrder(ctx context.Context, o door.Order) error {
 	role, reason := querschott.RoleOperator, ledger.ReasonOperator
 	if o.Actor == door.MachineActor {
 		role, reason = querschott.RoleMachine, ledger.ReasonExpired
+		if o.Reason != door.ReasonExpired {
+			reason = ledger.ReasonPlaybook
+		}
 	}
 	err := n.append(ctx, ledger.Entry{
 		Kind: ledger.KindDoorChange, At: o.At, Compartment: o.Compartment, Action: doorActions[o.To],

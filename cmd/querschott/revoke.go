@@ -20,6 +20,8 @@ var dimensions = []struct {
 	what string
 }{
 	{ident.BySubject, "Telematik-ID, account or machine: whoever the credential stands for"},
+	{ident.ByActor, "who stands behind credentials, as ledger and access events name them"},
+	{ident.ByCredential, "one credential, as ledger and access events name it"},
 	{ident.ByClient, "client_id of access tokens"},
 	{ident.BySession, "sid of access tokens"},
 	{ident.ByToken, "jti of one access token"},
