@@ -47,7 +47,7 @@ func (n *Node) contain(ctx context.Context, a *watch.Alarm) {
 	if len(d.Actions)+len(d.Ask) == 0 {
 		return
 	}
-	c := Containment{Alarm: *a, Decision: d, Decided: now}
+	c := Containment{Alarm: *a, Incident: n.caseFor(ctx, a), Decision: d, Decided: now}
 	for _, act := range d.Actions {
 		if err := n.act(ctx, act, c.Incident); err != nil {
 			c.Failed = append(c.Failed, err.Error())
