@@ -14,8 +14,8 @@ import (
 	"github.com/querschott/querschott/watch"
 )
 
-// crowd makes events of very many actors without work of its own worth mentioning: everything that an event names lies ready.
-type crowd struct {
+// throng makes events of very many actors without work of its own worth mentioning: everything that an event names lies ready.
+type throng struct {
 	users, practices, clerks int
 
 	names   []string // of all actors, in this order
@@ -28,8 +28,8 @@ type crowd struct {
 	event   querschott.Access
 }
 
-func newCrowd(users, practices, clerks int) *crowd {
-	c := &crowd{users: users, practices: practices, clerks: clerks, rnd: rand.New(rand.NewPCG(4, 2)), now: noon}
+func newThrong(users, practices, clerks int) *throng {
+	c := &throng{users: users, practices: practices, clerks: clerks, rnd: rand.New(rand.NewPCG(4, 2)), now: noon}
 	for i := range users + practices + clerks {
 		name := fmt.Sprintf("actor-%d", i)
 		c.names, c.creds = append(c.names, name), append(c.creds, "c:"+name)
@@ -44,7 +44,7 @@ func newCrowd(users, practices, clerks int) *crowd {
 }
 
 // next is an event of one actor, step after the one before.
-func (c *crowd) next(i int, step time.Duration) *querschott.Access {
+func (c *throng) next(i int, step time.Duration) *querschott.Access {
 	c.seq++
 	c.now = c.now.Add(step)
 	home := tenants[i%3]
@@ -69,7 +69,7 @@ func (c *crowd) next(i int, step time.Duration) *querschott.Access {
 }
 
 // any is an event of somebody: as many of staff as on a working day, the others by their number.
-func (c *crowd) any(staff, practice float64) *querschott.Access {
+func (c *throng) any(staff, practice float64) *querschott.Access {
 	apart := 100 * time.Microsecond // 10,000 a second
 	if staff == 1 {
 		apart = 10 * time.Millisecond
@@ -114,7 +114,7 @@ func processor(tb testing.TB) time.Duration {
 
 // BenchmarkMillions looks at events of 3,130,000 actors who are all known already: everybody, staff alone, users of the app alone.
 func BenchmarkMillions(b *testing.B) {
-	c := newCrowd(3_000_000, 100_000, 30_000)
+	c := newThrong(3_000_000, 100_000, 30_000)
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
