@@ -2,10 +2,12 @@ package node
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/access"
 	"github.com/querschott/querschott/watch"
 )
@@ -18,23 +20,54 @@ const (
 // alarms is the early warning beside the running node: the gate's events go in, those who registered hear of each alarm.
 // The gate waits for neither.
 type alarms struct {
-	watch   *watch.Watch
-	events  *access.Subscription
-	raised  chan *watch.Alarm
-	dropped atomic.Uint64 // alarms that found no room
-	hear    []func(context.Context, *watch.Alarm)
+	watch *watch.Watch
+	live  []string // detectors and causes that may lead to something
+	book  *alarmBook
+	feeds map[string]*feed // by machine
+
+	canaries   *canaries
+	pseudonyms []string                 // of canaries that the configuration names
+	stored     map[querschott.KVNR]bool // canaries whose master data are in their cells
+	storing    sync.Mutex               // guards stored
+	events     *access.Subscription
+	raised     chan *watch.Alarm
+	dropped    atomic.Uint64 // alarms that found no room
+	hear       []func(context.Context, *watch.Alarm)
+	before     func(context.Context) // what is done before events are looked at
+	house      func(context.Context) // and beside it
 }
+
+// alarmsSubscriber is the early warning's name among the subscribers of the gate's events.
+const alarmsSubscriber = "early warning"
 
 // openAlarms makes the detectors and subscribes them to the gate's events.
 func (n *Node) openAlarms(context.Context) (err error) {
-	a := &alarms{raised: make(chan *watch.Alarm, watchAlarms)}
-	a.watch, err = watch.New(watch.Config{Policy: watch.DefaultPolicy(), Emit: a.emit})
+	a := &alarms{raised: make(chan *watch.Alarm, watchAlarms), stored: map[querschott.KVNR]bool{}}
+	cfg, err := n.cfg.Watch.settings()
 	if err != nil {
 		return err
 	}
-	a.events = n.stream.Subscribe("early warning", watchEvents)
+	cfg.Emit = a.emit
+	a.live, a.pseudonyms = cfg.Policy.Live, cfg.Canaries
+	if a.watch, err = watch.New(cfg); err != nil {
+		return err
+	}
+	secret, err := n.keyring.Secret(canarySecret, 32)
+	if err != nil {
+		return err
+	}
+	if a.canaries, err = openCanaries(n.path(canaryFile), n.cfg.Watch.Prefix, secret); err != nil {
+		return err
+	}
+	if a.book, err = openAlarmBook(n.path(alarmFile), int64(n.cfg.Watch.Alarms)); err != nil {
+		return err
+	}
+	n.openFeeds(a)
+	a.events = n.stream.Subscribe(alarmsSubscriber, watchEvents)
+	a.before, a.house = n.learn, n.keepWatch
 	n.alarms = a
 	n.onAlarm(n.recent.hear)
+	n.onAlarm(n.keepAlarm)
 	return nil
 }
 
@@ -56,7 +89,11 @@ func (a *alarms) emit(al *watch.Alarm) {
 // run looks at events and tells alarms until the context ends.
 func (a *alarms) run(ctx context.Context) error {
 	var g errgroup.Group
-	g.Go(func() error { return a.watch.Run(ctx, a.events) })
+	g.Go(func() error {
+		a.before(ctx)
+		return a.watch.Run(ctx, a.events)
+	})
+	g.Go(func() error { a.house(ctx); return nil })
 	g.Go(func() error {
 		for {
 			select {

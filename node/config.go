@@ -28,6 +28,7 @@ type Config struct {
 	Console    ConsoleConfig   `yaml:"console" json:"console" doc:"The operators' page."`
 	HTTP       HTTPConfig      `yaml:"http" json:"http" doc:"The HTTP entrance."`
 	VSDM       VSDMConfig      `yaml:"vsdm" json:"vsdm" doc:"The service of insured persons' master data, VSDM 2.0: the online check of the electronic health card."`
+	Watch      WatchConfig     `yaml:"watch" json:"watch" doc:"The early warning: detectors beside the running node."`
 	Telemetry  TelemetryConfig `yaml:"telemetry" json:"telemetry" doc:"Metrics, traces and logs for those who watch the machine."`
 	Log        LogConfig       `yaml:"log" json:"log" doc:"The node's own log, on standard error. It names no insured person and no secret."`
 
@@ -113,7 +114,7 @@ func Default() Config {
 		},
 		Outbox:  OutboxConfig{RelayTLS: "starttls", Local: []string{}},
 		Console: ConsoleConfig{Listen: "127.0.0.1:8080", Hosts: []string{}, OIDC: defaultOIDC()},
-		HTTP:    defaultHTTP(), VSDM: defaultVSDM(),
+		HTTP:    defaultHTTP(), VSDM: defaultVSDM(), Watch: defaultWatch(),
 		Log: LogConfig{Level: "info", Format: "text"},
 	}
 }
@@ -166,6 +167,7 @@ func (c *Config) resolve() {
 		&c.Outbox.RelayCA, &c.Outbox.PasswordFile, &c.Console.Certificate, &c.Console.Key, &c.Console.OIDC.SecretFile,
 	}
 	paths = append(paths, c.HTTP.paths()...)
+	paths = append(paths, c.Watch.paths()...)
 	paths = append(paths, &c.VSDM.Secrets, &c.Telemetry.CA)
 	for i := range c.Intake.Copies {
 		paths = append(paths, &c.Intake.Copies[i])
@@ -215,6 +217,7 @@ func (c *Config) validate() error {
 	c.Console.validateOIDC(w)
 	c.HTTP.validate(w)
 	c.VSDM.validate(w)
+	c.Watch.validate(w, c.HTTP.Machines)
 	c.Telemetry.validate(w)
 	return w.err
 }

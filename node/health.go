@@ -38,6 +38,9 @@ func (n *Node) openTelemetry(ctx context.Context) error {
 	if n.desk != nil {
 		routes = append(routes, api.Desk()...)
 	}
+	if len(n.cfg.Watch.Feeds) > 0 {
+		routes = append(routes, api.Events()...)
+	}
 	n.api, err = api.New(api.Config{Version: n.opt.Version, Groups: api.Groups(), Routes: routes, Health: n.health, Metrics: metrics.Handler()})
 	if err != nil || n.cfg.Telemetry.Listen == "" {
 		return err
@@ -92,7 +95,7 @@ func (n *Node) measured() telemetry.House {
 		Outbox: func() outbox.Status { return n.outbox.Status() },
 		Logs:   func() []telemetry.Log { return telemetry.LogsOf(n.ledger, n.opt.Now().UTC().Year()) },
 		Stream: func() access.Stats { return n.stream.Stats() }, Revocations: func() int { return len(n.denied.List()) },
-		KeySets: n.measuredKeys,
+		KeySets: n.measuredKeys, Watch: n.measuredWatch,
 	}
 	if n.gate != nil {
 		h.Mail = n.gate.Stats

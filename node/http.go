@@ -159,7 +159,7 @@ func (n *Node) routes() ([]gatehttp.Route, error) {
 		}
 		routes = append(routes, r)
 	}
-	return append(append(routes, n.staffRoutes()...), n.publicRoutes()...), nil
+	return append(append(routes, n.staffRoutes()...), append(n.feedRoutes(), n.publicRoutes()...)...), nil
 }
 
 // route puts the gate in front of an existing service.

@@ -46,6 +46,9 @@ func Trust() []TrustRow {
 		{"(intake.copies)/*.seg", "the journal: what was accepted and is not yet delivered, sealed", "no: accepted mail; another copy restores it", "no: delivered mail would be delivered again and be recognised; younger mail would be lost", "sees when, for which compartment and how much; which sender only if he knows sender and message id", "delete accepted mail; cannot read or forge it: sealed, bound to its place"},
 		{"(config) unlock.key", "the identity that unlocks keyring.age", "no: nothing can be opened any more", "-", "with the data directory: everything", "stop doors from opening"},
 		{"(config) querschott.yaml, insurers.yaml, operators.yaml, accounts.json, staff.json", "who is an insurer, an operator, a sender, staff", "no: restore them from a backup", "yes, as far as one wants the people of that time", "names, addresses and public keys", "make himself an operator or a sender: keep them writable by the administrator only"},
+		{"alarms.ndjson*", "alarms of the early warning; three older files are kept", "yes: what was seen before is not shown any more", "yes: as if lost", "who was alarmed about, and by which rule", "hide or invent alarms on the page; what was done about real ones is in the ledger"},
+		{"findings.ocsf.ndjson*", "the same as OCSF, if watch.ocsf is set", "yes", "yes", "as alarms.ndjson", "as alarms.ndjson, for whoever collects the file"},
+		{"canaries.json", "how many canary persons every insurer has, and how often they were replaced; no numbers of persons", "yes: 'querschott canary rotate' makes others", "with loss: canaries that were retired are canaries again", "nothing without the keyring", "take canaries away"},
 		{"control.sock", "the way in for the commands of the same user", "yes: made at start", "-", "-", "ask for states, backups and any operator's login link, and with two links open doors; the ledger shows it"},
 	}
 }

@@ -40,6 +40,7 @@ type House struct {
 	Stream      func() access.Stats
 	Revocations func() int
 	KeySets     func() []KeySet
+	Watch       func() Watch
 	Export      func() Exported
 }
 
@@ -90,6 +91,7 @@ func (h House) Families() []Family {
 	all = append(all, h.ledger()...)
 	all = append(all, h.stream()...)
 	all = append(all, h.keySets()...)
+	all = append(all, h.watch()...)
 	return append(all, h.export()...)
 }
 

@@ -58,7 +58,7 @@ func (d *bulk) Stats() Stats { return d.held.stats() }
 
 func (d *bulk) forget(a *actor) {
 	if a.bulk.known {
-		d.held.drop()
+		d.held.drop(a)
 	}
 }
 

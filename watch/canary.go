@@ -19,11 +19,16 @@ type touches struct {
 }
 
 func newCanary(pseudonyms []string, keys int) *canary {
-	d := &canary{persons: map[string]bool{}, touched: newTable[touches](keys)}
+	d := &canary{touched: newTable[touches](keys)}
+	d.set(pseudonyms)
+	return d
+}
+
+func (d *canary) set(pseudonyms []string) {
+	d.persons = make(map[string]bool, len(pseudonyms))
 	for _, p := range pseudonyms {
 		d.persons[p] = true
 	}
-	return d
 }
 
 func (*canary) Name() string { return "D3" }

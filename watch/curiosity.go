@@ -53,7 +53,7 @@ const (
 	visitsHeld  = 32  // persons of one actor
 	visitApart  = 600 // seconds after which looking again is coming back
 	visitForget = 28  // days
-	curiousMin  = 4.0 // score from which on somebody is named
+	curiousMin  = 6.5 // score from which on somebody is named
 	curiousList = 10  // places of an insurer in the list
 )
 
@@ -67,7 +67,7 @@ func (d *curiosity) Stats() Stats { return d.held.stats() }
 
 func (d *curiosity) forget(a *actor) {
 	if a.staff != nil && a.staff.gaze.visits != nil {
-		d.held.drop()
+		d.held.drop(a)
 		a.staff.gaze.visits = nil
 	}
 }

@@ -60,7 +60,7 @@ func (d *enumeration) Stats() Stats {
 
 func (d *enumeration) forget(a *actor) {
 	if a.account != nil {
-		d.accounts.drop()
+		d.accounts.drop(a)
 	}
 }
 

@@ -22,6 +22,7 @@ type Event struct {
 	Result    Result
 	Explained bool // something says why this access was made
 	Job       bool // what says so is a registered job
+	Test      bool // it is played by the watch itself, see [Watch.SelfTest]
 	Fresh     bool // the actor did not reach this person in the last 24 hours
 
 	actor  *actor // what is held of Who

@@ -33,7 +33,7 @@ func (d *stolenLogin) Stats() Stats { return d.held.stats() }
 
 func (d *stolenLogin) forget(a *actor) {
 	if a.staff != nil && a.staff.habit.days > 0 {
-		d.held.drop()
+		d.held.drop(a)
 	}
 }
 

@@ -39,7 +39,7 @@ func (d *persons) Stats() Stats { return d.profiler.stats() }
 
 func (d *persons) forget(a *actor) {
 	if a.staff != nil {
-		d.profiler.forget(&a.staff.persons)
+		d.profiler.forget(&a.staff.persons, a.test)
 	}
 }
 

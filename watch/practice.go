@@ -49,7 +49,7 @@ func (d *practice) Stats() Stats { return d.held.stats() }
 
 func (d *practice) forget(a *actor) {
 	if a.practice != nil {
-		d.held.drop()
+		d.held.drop(a)
 	}
 }
 

@@ -33,7 +33,7 @@ func (d *probing) Stats() Stats { return d.held.stats() }
 
 func (d *probing) forget(a *actor) {
 	if a.probes != nil {
-		d.held.drop()
+		d.held.drop(a)
 	}
 }
 

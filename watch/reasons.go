@@ -75,7 +75,7 @@ func (d *shared) Stats() Stats {
 
 func (d *shared) forget(a *actor) {
 	if a.staff != nil && a.staff.reasons.known {
-		d.held.drop()
+		d.held.drop(a)
 	}
 }
 
@@ -188,7 +188,7 @@ func (d *cases) Stats() Stats { return d.profiler.stats() }
 
 func (d *cases) forget(a *actor) {
 	if a.staff != nil {
-		d.profiler.forget(&a.staff.cases)
+		d.profiler.forget(&a.staff.cases, a.test)
 	}
 }
 

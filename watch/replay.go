@@ -38,21 +38,48 @@ const maxFaults = 100
 // that are no events are counted, and named. It fails when a source cannot be read, and when there are lines and none of
 // them is an event.
 func (w *Watch) Replay(ctx context.Context, sources []Source) (*Reading, error) {
+	r, events, err := w.read(ctx, sources)
+	if err != nil {
+		return r, err
+	}
+	w.Flush()
+	if r.Lines > 0 && events == 0 {
+		return r, errors.New("none of the lines is an access event")
+	}
+	return r, nil
+}
+
+// Learn lets the watch see recorded events so that it knows everybody's habits, as it did before a restart. Alarms about
+// them were told then; they are not told again, and their day's repetitions fold into them.
+func (w *Watch) Learn(ctx context.Context, sources []Source) (*Reading, error) {
+	w.setQuiet(true)
+	defer w.setQuiet(false)
+	r, _, err := w.read(ctx, sources)
+	return r, err
+}
+
+func (w *Watch) setQuiet(quiet bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.quiet = quiet
+}
+
+// read shows the events of all sources in the order of their times.
+func (w *Watch) read(ctx context.Context, sources []Source) (_ *Reading, events uint64, _ error) {
 	r := &Reading{Bad: map[string]uint64{}, Faults: []Fault{}}
 	feeds := make([]*feed, 0, len(sources))
 	for _, s := range sources {
 		f := &feed{Source: s}
 		for range f.ahead {
 			if err := f.fill(r); err != nil {
-				return r, err
+				return r, 0, err
 			}
 		}
 		feeds = append(feeds, f)
 	}
-	events := uint64(0)
 	for {
 		if events%1024 == 0 && ctx.Err() != nil {
-			return r, ctx.Err()
+			return r, events, ctx.Err()
 		}
 		var next *feed
 		for _, f := range feeds {
@@ -61,21 +88,16 @@ func (w *Watch) Replay(ctx context.Context, sources []Source) (*Reading, error) 
 			}
 		}
 		if next == nil {
-			break
+			return r, events, nil
 		}
 		w.Observe(&next.ahead[0])
 		events++
 		next.ahead[0] = next.ahead[1]
 		next.waiting--
 		if err := next.fill(r); err != nil {
-			return r, err
+			return r, events, err
 		}
 	}
-	w.Flush()
-	if r.Lines > 0 && events == 0 {
-		return r, errors.New("none of the lines is an access event")
-	}
-	return r, nil
 }
 
 // feed reads one source two events ahead.

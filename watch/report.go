@@ -30,49 +30,71 @@ type Share struct {
 	of querschott.Compartment
 }
 
-// Report is everything that a Watch has to say.
-type Report struct {
+// Of returns the compartment as such.
+func (s *Share) Of() querschott.Compartment { return s.of }
+
+// Summary is what a Watch has to say without naming anybody.
+type Summary struct {
 	From      time.Time        `json:"from"`
 	To        time.Time        `json:"to"` // the newest event time
 	Counts    Counts           `json:"counts"`
-	Alarms    []*Alarm         `json:"alarms"` // by time
 	Dropped   uint64           `json:"alarms_dropped"`
 	Over      int              `json:"alarms_over_budget"`
 	ByKind    map[Kind]int     `json:"alarms_by_kind"`
 	ByName    map[string]int   `json:"alarms_by_detector"`
 	Explained []Share          `json:"explained"`
 	Detectors map[string]Stats `json:"detectors"`
+	Evicted   uint64           `json:"detector_evicted_total"` // of all detectors; 0 unless there is too little memory for all actors
+}
+
+// Report is everything that a Watch has to say.
+type Report struct {
+	Summary
+	Alarms  []*Alarm  `json:"alarms"`  // by time
+	Curious []Curious `json:"curious"` // the ranked lists of D9 of the last day, one insurer after the other
+}
+
+// Summary returns what is known by now.
+func (w *Watch) Summary() Summary {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.summary()
+}
+
+func (w *Watch) summary() Summary {
+	s := Summary{
+		From: w.from, To: w.now, Counts: w.counts, Dropped: w.dropped, Over: w.over, ByKind: maps.Clone(w.byKind), ByName: maps.Clone(w.byName),
+		Explained: make([]Share, 0, len(w.explained)), Detectors: map[string]Stats{},
+	}
+	s.Counts.Lost = w.order.lost
+	for _, e := range slices.SortedFunc(maps.Values(w.explained), func(a, b *Share) int { return cmp.Compare(a.Compartment, b.Compartment) }) {
+		c := *e
+		c.Share = 1
+		if need := c.Reached - c.Implied; need > 0 {
+			c.Share = float64(c.Explained) / float64(need)
+		}
+		s.Explained = append(s.Explained, c)
+	}
+	for _, d := range w.detectors {
+		st := d.Stats()
+		s.Detectors[d.Name()] = st
+		s.Evicted += st.Evicted
+	}
+	return s
 }
 
 // Report returns what is known by now.
 func (w *Watch) Report() *Report {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r := &Report{
-		From: w.from, To: w.now, Counts: w.counts, Dropped: w.dropped, ByKind: map[Kind]int{}, ByName: map[string]int{},
-		Alarms: make([]*Alarm, 0, len(w.alarms)), Explained: make([]Share, 0, len(w.explained)), Detectors: map[string]Stats{},
-	}
-	r.Counts.Lost = w.order.lost
+	r := &Report{Summary: w.summary(), Alarms: make([]*Alarm, 0, len(w.alarms)), Curious: []Curious{}}
 	for _, a := range w.alarms {
 		c := *a
 		r.Alarms = append(r.Alarms, &c)
-		r.ByKind[a.Kind]++
-		r.ByName[a.Detector]++
-		if a.OverBudget {
-			r.Over++
-		}
 	}
 	slices.SortStableFunc(r.Alarms, func(a, b *Alarm) int { return a.Time.Compare(b.Time) })
-	for _, s := range slices.SortedFunc(maps.Values(w.explained), func(a, b *Share) int { return cmp.Compare(a.Compartment, b.Compartment) }) {
-		c := *s
-		c.Share = 1
-		if need := c.Reached - c.Implied; need > 0 {
-			c.Share = float64(c.Explained) / float64(need)
-		}
-		r.Explained = append(r.Explained, c)
-	}
-	for _, d := range w.detectors {
-		r.Detectors[d.Name()] = d.Stats()
+	if w.curious != nil {
+		r.Curious = append(r.Curious, w.curious.list...)
 	}
 	return r
 }

@@ -33,6 +33,9 @@ func (*silence) Name() string { return "D17" }
 func (d *silence) Stats() Stats { return Stats{Keys: len(d.gates)} }
 
 func (d *silence) Observe(e *Event, to []Alarm) []Alarm {
+	if e.Test {
+		return to
+	}
 	to = d.Tick(e.At, to)
 	p := d.gates[e.Gate]
 	if p == nil {

@@ -33,8 +33,8 @@ var slowRule = rule{
 
 const (
 	monthDaily = 25  // persons of one day that count: one odd day is no habit
-	monthLeast = 120 // persons in 28 days below which nobody stands out
-	monthTimes = 3.0 // times what 90 % of the role stay below
+	monthLeast = 150 // persons in 28 days below which nobody stands out
+	monthTimes = 4.5 // times what 90 % of the role stay below
 )
 
 func newSlow() *slow { return &slow{profiler: newProfiler(slowRule), limits: map[*peers]float64{}} }
@@ -45,7 +45,7 @@ func (d *slow) Stats() Stats { return d.profiler.stats() }
 
 func (d *slow) forget(a *actor) {
 	if a.staff != nil {
-		d.profiler.forget(&a.staff.slow)
+		d.profiler.forget(&a.staff.slow, a.test)
 	}
 }
 

@@ -48,7 +48,7 @@ func (d *token) Stats() Stats { return d.held.stats() }
 
 func (d *token) forget(a *actor) {
 	if a.keys.credential != 0 {
-		d.held.drop()
+		d.held.drop(a)
 	}
 }
 

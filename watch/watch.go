@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/querschott/querschott"
@@ -46,10 +47,14 @@ type Watch struct {
 	live   map[string]bool
 	jobs   map[string]*Job
 
+	beat atomic.Int64 // when Run last had the time, in nanoseconds since 1970
+
 	mu        sync.Mutex // guards everything below; held for one event at a time
 	detectors []Detector
 	order     *order
 	actors    *actors
+	test      *selfTest
+	failed    []Detector // to be taken out
 	calendar  calendar
 	from, now time.Time // the first and the newest event time that counts
 	day       int       // local day of now
@@ -59,6 +64,12 @@ type Watch struct {
 	folds     *table[*Alarm]
 	alarms    []*Alarm
 	dropped   uint64 // alarms that found no room in alarms
+	quiet     bool   // alarms are told and kept by nobody
+	over      int
+	byKind    map[Kind]int
+	byName    map[string]int
+	curious   *curiosity // nil: it is off
+	canaries  *canary    // nil: it is off
 	budget    map[week]int
 	counts    Counts
 	explained map[querschott.Compartment]*Share
@@ -91,8 +102,8 @@ func New(cfg Config) (*Watch, error) {
 		cfg.Keys = standardKeys
 	}
 	w := &Watch{
-		cfg: cfg, policy: cfg.Policy, live: map[string]bool{}, jobs: map[string]*Job{}, order: newOrder(), actors: newActors(cfg.Keys),
-		folds: newTable[*Alarm](maxFolds), budget: map[week]int{}, explained: map[querschott.Compartment]*Share{},
+		cfg: cfg, policy: cfg.Policy, live: map[string]bool{}, jobs: map[string]*Job{}, order: newOrder(), actors: newActors(cfg.Keys), test: newSelfTest(),
+		folds: newTable[*Alarm](maxFolds), budget: map[week]int{}, byKind: map[Kind]int{}, byName: map[string]int{}, explained: map[querschott.Compartment]*Share{},
 	}
 	for _, d := range cfg.Policy.Live {
 		w.live[d] = true
@@ -100,6 +111,9 @@ func New(cfg Config) (*Watch, error) {
 	for i := range cfg.Policy.Jobs {
 		w.jobs[cfg.Policy.Jobs[i].ID] = &cfg.Policy.Jobs[i]
 	}
+	w.jobs[w.test.job] = &Job{ID: w.test.job, To: time.Unix(1<<40, 0), Persons: 1}
+	cfg.Canaries = append(slices.Clone(cfg.Canaries), w.test.canary)
+	w.cfg.Canaries = cfg.Canaries
 	for _, d := range builtin(&w.cfg, w.jobs, w.order) {
 		if off := slices.Contains(cfg.Policy.Off, d.Name()); off && d.Name() == "D1" {
 			d = mute{d} // others go by what it counts
@@ -107,6 +121,12 @@ func New(cfg Config) (*Watch, error) {
 			continue
 		}
 		w.detectors = append(w.detectors, d)
+		switch d := d.(type) {
+		case *curiosity:
+			w.curious = d
+		case *canary:
+			w.canaries = d
+		}
 		if f, ok := d.(interface{ forget(*actor) }); ok {
 			w.actors.forget = append(w.actors.forget, f.forget)
 		}
@@ -194,15 +214,21 @@ func (w *Watch) judge(a *querschott.Access) {
 	}
 	w.know(e)
 	for _, d := range w.detectors {
-		w.scratch = d.Observe(e, w.scratch[:0])
-		w.raise(w.scratch)
+		if w.scratch = w.ask(d, e, w.scratch[:0]); len(w.scratch) > 0 {
+			w.raise(w.scratch)
+		}
+	}
+	if len(w.failed) > 0 {
+		w.retire()
 	}
 }
 
 // know fills in what the event says beyond its time.
 func (w *Watch) know(e *Event) {
 	e.Who = who(e.Access)
-	e.actor = w.actors.get(e.Who)
+	if !e.Test {
+		e.actor = w.actors.get(e.Who)
+	}
 	if e.Person != "" {
 		e.Subject = hash(string(e.Insurer), e.Person)
 	}
@@ -210,7 +236,7 @@ func (w *Watch) know(e *Event) {
 		e.Explained = true
 		_, e.Job = w.jobs[e.ReasonRef]
 	}
-	if e.Result != Reached || e.Subject == 0 {
+	if e.Result != Reached || e.Subject == 0 || e.Test {
 		return
 	}
 	s := w.share
@@ -275,6 +301,14 @@ func (w *Watch) finish(a *Alarm, day int) {
 		w.budget[k]++
 		a.OverBudget = w.budget[k] > max(w.policy.Budget, 1)
 	}
+	if w.quiet {
+		return
+	}
+	w.byKind[a.Kind]++
+	w.byName[a.Detector]++
+	if a.OverBudget {
+		w.over++
+	}
 	if len(w.alarms) < maxAlarms {
 		w.alarms = append(w.alarms, a)
 	} else {
@@ -283,6 +317,15 @@ func (w *Watch) finish(a *Alarm, day int) {
 	if w.cfg.Emit != nil {
 		told := *a // the fold goes on counting
 		w.cfg.Emit(&told)
+	}
+}
+
+// SetCanaries replaces the pseudonyms of the canary persons.
+func (w *Watch) SetCanaries(pseudonyms []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.canaries != nil {
+		w.canaries.set(append(slices.Clone(pseudonyms), w.test.canary))
 	}
 }
 
@@ -323,6 +366,14 @@ func (w *Watch) Flush() {
 	w.tick(w.now.Add(24 * time.Hour))
 }
 
+// Beat returns when Run was last seen at work; the time of the call before it began.
+func (w *Watch) Beat() time.Time {
+	if at := w.beat.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Now()
+}
+
 // every is how often a live stream's clock is told.
 const every = time.Second
 
@@ -331,6 +382,7 @@ const every = time.Second
 func (w *Watch) Run(ctx context.Context, s *access.Subscription) error {
 	stop := context.AfterFunc(ctx, s.Close)
 	defer stop()
+	w.beat.Store(time.Now().UnixNano())
 	clock := time.NewTicker(every)
 	defer clock.Stop()
 	for {
@@ -345,6 +397,7 @@ func (w *Watch) Run(ctx context.Context, s *access.Subscription) error {
 			w.Observe(&e)
 		case now := <-clock.C:
 			w.Tick(now)
+			w.beat.Store(now.UnixNano())
 		}
 	}
 }

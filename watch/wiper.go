@@ -42,7 +42,7 @@ func (d *wiper) Tick(_ time.Time, to []Alarm) []Alarm { return to }
 
 func (d *wiper) forget(a *actor) {
 	if a.writes != nil {
-		d.held.drop()
+		d.held.drop(a)
 	}
 }
 

@@ -15,13 +15,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/querschott/querschott/access"
+	"github.com/querschott/querschott/node"
 	"github.com/querschott/querschott/watch"
 	"github.com/querschott/querschott/watch/sigma"
 )
 
 func (a *app) watchCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "watch", Short: "Early warning: let the detectors look at recorded access events"}
-	cmd.AddCommand(a.watchReplay())
+	cmd := &cobra.Command{Use: "watch", Short: "Early warning: what the detectors of the running node say, and what they would have said"}
+	cmd.AddCommand(a.watchStatus(), a.watchAlarms(), a.watchExplained(), a.watchReplay())
 	return cmd
 }
 
@@ -89,17 +90,9 @@ func watchConfig(policy, canaries string) (cfg watch.Config, err error) {
 		}
 	}
 	if canaries != "" {
-		data, err := os.ReadFile(canaries)
-		if err != nil {
-			return cfg, err
-		}
-		for line := range strings.Lines(string(data)) {
-			if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
-				cfg.Canaries = append(cfg.Canaries, line)
-			}
-		}
+		cfg.Canaries, err = node.ReadPseudonyms(canaries)
 	}
-	return cfg, nil
+	return cfg, err
 }
 
 func replayFiles(cmd *cobra.Command, cfg watch.Config, names []string) (r *replayReport, err error) {

@@ -22,6 +22,7 @@ func Groups() []Group {
 		{"discovery", Text{"Auffinden", "Discovery"}},
 		{"vsdm", Text{"Versichertenstammdaten", "Insured persons' master data"}},
 		{"desk", Text{"Arbeitsplätze der Kassen", "Insurers' desks"}},
+		{"watch", Text{"Frühwarnung", "Early warning"}},
 		{"description", Text{"Beschreibung", "Description"}},
 	}
 }

@@ -41,7 +41,8 @@ type Route struct {
 	About   Text   // who may call it, and what it promises
 	Who     string // security scheme: "" for everybody, "token", "presence" or "staff"
 	Inputs  []Input
-	Body    any // zero value of what is sent; nil: no body
+	Body    any      // zero value of what is sent; nil: no body, or none of JSON
+	Sends   []string // mime types of a body that is not one JSON object
 	Answers []Answer
 	Refuses []querschott.Code // refusals as problems (RFC 9457)
 }
@@ -182,6 +183,12 @@ func (s *schemas) operation(r Route, groups []Group) (*Operation, error) {
 		op.Parameters = append(op.Parameters, Parameter{
 			Name: in.Name, In: in.In, Description: in.About.EN, Required: in.Required, Schema: &Schema{Type: "string", Pattern: in.Pattern, Enum: in.Enum},
 		})
+	}
+	if len(r.Sends) > 0 {
+		op.Body = &RequestBody{Required: true, Content: map[string]MediaType{}}
+		for _, mime := range r.Sends {
+			op.Body.Content[mime] = MediaType{}
+		}
 	}
 	if r.Body != nil {
 		body, err := s.of(reflect.TypeOf(r.Body))
