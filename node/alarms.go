@@ -33,6 +33,7 @@ type alarms struct {
 	raised     chan *watch.Alarm
 	dropped    atomic.Uint64 // alarms that found no room
 	hear       []func(context.Context, *watch.Alarm)
+	ready      atomic.Bool           // recorded events are read
 	before     func(context.Context) // what is done before events are looked at
 	house      func(context.Context) // and beside it
 }
@@ -91,9 +92,10 @@ func (a *alarms) run(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error {
 		a.before(ctx)
+		a.ready.Store(true) // from here on event time is ours
+		g.Go(func() error { a.house(ctx); return nil })
 		return a.watch.Run(ctx, a.events)
 	})
-	g.Go(func() error { a.house(ctx); return nil })
 	g.Go(func() error {
 		for {
 			select {

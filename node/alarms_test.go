@@ -7,15 +7,11 @@ import (
 	"time"
 
 	"github.com/querschott/querschott"
-	"github.com/querschott/querschott/access"
 	"github.com/querschott/querschott/watch"
 )
 
 func TestAlarmsAreHeardInOrder(t *testing.T) {
-	n := &Node{stream: access.NewStream("gate")}
-	if err := n.openAlarms(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	n := newHouse(t, 1).open()
 	heard := make(chan string, 16)
 	n.onAlarm(func(_ context.Context, a *watch.Alarm) { heard <- "first " + a.Detector })
 	n.onAlarm(func(_ context.Context, a *watch.Alarm) { heard <- "second " + a.Detector })
@@ -41,6 +37,9 @@ func TestAlarmsAreHeardInOrder(t *testing.T) {
 	}
 	stop()
 	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if err := n.Close(); err != nil {
 		t.Error(err)
 	}
 }

@@ -217,6 +217,9 @@ func (n *Node) takeEvents(_ context.Context, r *gate.Request) (*service.Answer, 
 	if err != nil {
 		return nil, err
 	}
+	if !n.alarms.ready.Load() {
+		return nil, querschott.Refuse(querschott.CodeNoRoom, "recorded events are being read; come again in a moment")
+	}
 	inOCSF := false
 	switch r.Raw.Header.Get("Content-Type") {
 	case api.MimeNDJSON:

@@ -76,6 +76,7 @@ func ReadPseudonyms(file string) (list []string, err error) {
 // learn shows the detectors what was recorded before the start, so that they know everybody's habits. A recording that
 // cannot be read is said and left out: the early warning begins without it.
 func (n *Node) learn(ctx context.Context) {
+	n.watchCanaries()
 	sources, size := []watch.Source{}, n.cfg.Watch.Learn
 	files := n.cfg.HTTP.recorded()
 	for i := len(files) - 1; i >= 0 && size > 0; i-- {

@@ -38,6 +38,6 @@ func Events() []Route {
 			{Status: 200, About: Text{"Was genommen wurde; schlechte Zeilen sind genannt.", "What was taken; bad lines are named."}, Mimes: []string{"application/json"}, Body: Taken{}},
 			{Status: 429, About: Text{"Zu schnell; nichts wurde genommen.", "Too fast; nothing was taken."}, Mimes: []string{"application/json"}, Body: Taken{}, Headers: []Input{{Name: "Retry-After", About: Text{"Sekunden.", "Seconds."}}}},
 		},
-		Refuses: append([]querschott.Code{querschott.CodeUnauthorized, querschott.CodeForbidden, querschott.CodeInvalid, querschott.CodeTooLarge}, always...),
+		Refuses: append([]querschott.Code{querschott.CodeUnauthorized, querschott.CodeForbidden, querschott.CodeInvalid, querschott.CodeTooLarge, querschott.CodeNoRoom}, always...),
 	}}
 }
