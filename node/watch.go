@@ -312,8 +312,8 @@ func (c *Client) WatchStatus(ctx context.Context) (WatchStatus, error) {
 	return get[WatchStatus](ctx, c, "/v1/watch", nil)
 }
 
-// Alarms asks the running node for alarms.
-func (c *Client) Alarms(ctx context.Context, q AlarmQuery) ([]*watch.Alarm, error) {
+// WatchAlarms asks the running node for alarms.
+func (c *Client) WatchAlarms(ctx context.Context, q AlarmQuery) ([]*watch.Alarm, error) {
 	return post[[]*watch.Alarm](ctx, c, "/v1/watch/alarms", q)
 }
 

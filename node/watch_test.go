@@ -49,7 +49,7 @@ func TestCanariesEndToEnd(t *testing.T) {
 		}
 	}
 	h.until("the alarms are listed", func() bool {
-		got, err := NewClient(h.cfg).Alarms(t.Context(), AlarmQuery{Detector: "D3"})
+		got, err := NewClient(h.cfg).WatchAlarms(t.Context(), AlarmQuery{Detector: "D3"})
 		return err == nil && len(got) >= 2 && got[1].Cause == "canary-second" && got[1].Mode == watch.Live && got[0].Mode == watch.Shadow
 	})
 	s, err := NewClient(h.cfg).WatchStatus(t.Context())

@@ -75,7 +75,7 @@ func (a *app) watchAlarms() *cobra.Command {
 			if q.Insurer = querschott.IK(insurer); back > 0 {
 				q.Since = time.Now().Add(-back)
 			}
-			list, err := c.Alarms(cmd.Context(), q)
+			list, err := c.WatchAlarms(cmd.Context(), q)
 			if err != nil {
 				return err
 			}
