@@ -52,7 +52,7 @@ func (d *persons) Observe(e *Event, to []Alarm) []Alarm {
 	f := &c.persons
 	d.profiler.open(f, e, peerGroup)
 	if v := d.profiler.add(f, 1); v.cause != "" {
-		to = append(to, e.alarm("R3", "persons-"+v.cause, Statistical, Medium, v.numbers(&personRule, "persons")...).since(f.first, f.events))
+		to = append(to, e.alarm("R3", "persons-"+v.cause, Statistical, Medium, v.numbers("persons")...).since(f.first, f.events))
 	}
 	p, n := &c.pace, int(e.actor.bulk.count[1])
 	if p.day != e.Day {

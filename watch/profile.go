@@ -23,14 +23,18 @@ type rule struct {
 }
 
 const (
-	remembered = 60  // present days that the own mean looks back
-	ownWeight  = 50  // weight of the own mean against
-	peerWeight = 20  // the peers'
-	winsor     = 8   // z counts at most this
-	maxFrozen  = 10  // present days after which a suspicious actor is learned from again
-	fewPeers   = 8   // members below which a group asks its role
-	crowd      = 20  // members present from which on a group has a common factor
-	maxCommon  = 3.0 // the common factor is at most this
+	remembered  = 60 // present days that the own mean looks back
+	ownWeight   = 50 // weight of the own mean against
+	peerWeight  = 20 // the peers'
+	winsor      = 8  // z counts at most this
+	maxFrozen   = 10 // present days after which a suspicious actor is learned from again
+	restDays    = 7
+	seldom      = 1.0 / 6000 // alarms for each member's day above which a rule becomes stricter
+	seldomLeast = 3          // alarms of the last weeks below which it does not
+	strictest   = 2.0
+	fewPeers    = 8   // members below which a group asks its role
+	crowd       = 20  // members present from which on a group has a common factor
+	maxCommon   = 3.0 // the common factor is at most this
 )
 
 // profile is what is known of one key: its own past, and today. What every event needs stands first.
@@ -51,6 +55,7 @@ type profile struct {
 	trail  *slowTrail // of D10
 	n      int        // days that are filled
 	next   int
+	rest   int                 // present days for which an alarm was told already, so that the next one needs twice as much
 	frozen int                 // present days that were not learned from, in a row
 	days   [remembered]float32 // values of the last present days, seasonality taken out
 }
@@ -63,6 +68,11 @@ type peers struct {
 	high    float64 // 90 % have a smaller mean
 	sd      float64 // median of the members' own
 	known   int     // members that have an own mean
+	told    int     // alarms of today
+
+	strict float64 // the sum's limit is so many times the rule's; 0: once
+	rate   float64 // alarms for each member's day, of the last weeks
+	recent float64 // alarms of the last weeks
 
 	value    float64 // today, each member capped
 	expected float64 // today
@@ -199,6 +209,7 @@ func (p *profiler) common(f *profile) float64 {
 type verdict struct {
 	cause                    string // "" for no alarm
 	u, mu, sd, z, c, g, peer float64
+	h                        float64 // limit of c
 	limit                    float64
 	n, known                 int
 }
@@ -228,25 +239,29 @@ func (p *profiler) judge(f *profile) verdict {
 	v := verdict{u: f.value, mu: f.base * g, sd: f.sd * g, g: g, n: f.n, peer: f.circle().median, known: f.circle().known}
 	v.z = min((v.u-v.mu)/v.sd, winsor)
 	v.c = max(0, f.c+v.z-r.k)
+	v.h = r.h * max(f.role.strict, 1)
+	if f.rest > 0 {
+		v.h = max(v.h, 2*r.h)
+	}
 	v.limit = max(r.oneFloor, v.mu+r.oneSD*v.sd, r.oneTimes*v.mu)
 	switch {
 	case v.u > v.limit:
 		v.cause = "day"
-	case v.c > r.h && v.u >= r.least:
+	case v.c > v.h && v.u >= r.least:
 		v.cause = "sum"
 	}
 	return v
 }
 
 // numbers is the verdict as an alarm's arithmetic.
-func (v *verdict) numbers(r *rule, unit string) []Number {
+func (v *verdict) numbers(unit string) []Number {
 	return []Number{
 		{"today", v.u, unit},
 		{"expected", v.mu, unit},
 		{"deviation", v.sd, unit},
 		{"z", v.z, "deviations"},
 		{"sum", v.c, "deviations"},
-		{"sum_limit", r.h, "deviations"},
+		{"sum_limit", v.h, "deviations"},
 		{"day_limit", v.limit, unit},
 		{"peer_median", v.peer, unit + "/day"},
 		{"peers", float64(v.known), "actors"},
@@ -263,12 +278,17 @@ func (p *profiler) close(end func(*profile)) {
 		end(f)
 		switch {
 		case f.told:
-			f.c = 0
+			f.c, f.rest = 0, restDays
+			f.role.told++
 		case f.sd > 0:
 			f.c = v.c
 		}
+		if f.rest > 0 && !f.told {
+			f.rest--
+		}
 		p.learn(f, &v)
 	}
+	p.control()
 	p.season()
 	p.regroup()
 	p.present = p.present[:0]
@@ -293,6 +313,29 @@ func (p *profiler) learn(f *profile, v *verdict) {
 	f.days[f.next] = float32(u)
 	f.next = (f.next + 1) % remembered
 	f.n = min(f.n+1, remembered)
+}
+
+// control keeps the alarms of a role at a rate that people can look at: where work is noisier than the rule expects, the
+// sum needs more. It takes several different members to move it, and it moves slowly.
+func (p *profiler) control() {
+	const memory, up, down = 0.05, 1.06, 0.98
+	seen := map[*peers]bool{}
+	for _, f := range p.present {
+		g := f.role
+		if seen[g] || len(g.members) < crowd {
+			continue
+		}
+		seen[g] = true
+		g.rate += memory * (float64(g.told)/float64(len(g.members)) - g.rate)
+		g.recent = g.recent*(1-memory) + float64(g.told)
+		g.told = 0
+		g.strict = max(g.strict, 1)
+		if g.recent > seldomLeast && g.rate > seldom {
+			g.strict = min(g.strict*up, strictest)
+		} else {
+			g.strict = max(g.strict*down, 1)
+		}
+	}
 }
 
 // season learns how the role's weekdays differ.

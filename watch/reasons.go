@@ -206,7 +206,7 @@ func (d *cases) Observe(e *Event, to []Alarm) []Alarm {
 	if v.cause == "" {
 		return to
 	}
-	return append(to, e.alarm("R2", "reasons-"+v.cause, Statistical, Medium, v.numbers(&caseRule, "reasons")...).since(f.first, f.events))
+	return append(to, e.alarm("R2", "reasons-"+v.cause, Statistical, Medium, v.numbers("reasons")...).since(f.first, f.events))
 }
 
 func (d *cases) Tick(now time.Time, to []Alarm) []Alarm {

@@ -88,7 +88,7 @@ func (d *slow) Observe(e *Event, to []Alarm) []Alarm {
 	if v.cause == "day" {
 		cause, severity = "unexplained-day", High
 	}
-	return append(to, e.alarm("D10", cause, Statistical, severity, v.numbers(&slowRule, "persons")...).since(f.first, f.events))
+	return append(to, e.alarm("D10", cause, Statistical, severity, v.numbers("persons")...).since(f.first, f.events))
 }
 
 // roll forgets weeks that are over.
@@ -244,7 +244,7 @@ func (d *mules) Observe(e *Event, to []Alarm) []Alarm {
 	if v.cause == "" {
 		return to
 	}
-	a := e.alarm("D15", "group-"+v.cause, Statistical, High, v.numbers(&muleRule, "persons")...).since(f.first, f.events)
+	a := e.alarm("D15", "group-"+v.cause, Statistical, High, v.numbers("persons")...).since(f.first, f.events)
 	a.Actor, a.Credential = querschott.Actor(sum.name), ""
 	return append(to, a)
 }
