@@ -31,13 +31,6 @@ func (o order) minor(e *event) uint32 {
 	return e.person
 }
 
-func (o order) event(major, minor uint32) event {
-	if o == byPerson {
-		return event{person: major, cred: minor}
-	}
-	return event{cred: major, person: minor}
-}
-
 func (o order) sort(list []event) {
 	slices.SortFunc(list, func(x, y event) int {
 		return cmp.Or(
@@ -137,15 +130,16 @@ func digest(b []byte) (d [digestLen]byte) {
 
 // decodeBlock appends the events of a block. It accepts no more than what an encoder may have written.
 func decodeBlock(out []event, b []byte, o order, base int64) ([]event, error) {
-	var last event
 	var major uint32
+	var last, second int64
+	var class uint8
 	for first := true; len(b) > 0; first = false {
 		v, n := uvarint(b)
 		if n <= 0 || first && v&newMajor == 0 {
 			return out, errBlock
 		}
 		b = b[n:]
-		second := last.second + int64(v>>flagBits)
+		second = last + int64(v>>flagBits)
 		if v&newMajor != 0 {
 			d, n := uvarint(b)
 			if n <= 0 || uint64(major)+d > 1<<32-1 {
@@ -155,7 +149,6 @@ func decodeBlock(out []event, b []byte, o order, base int64) ([]event, error) {
 			major += uint32(d)
 			second = base + int64(v>>flagBits)
 		}
-		class := last.class
 		if v&newClass != 0 {
 			if len(b) == 0 {
 				return out, errBlock
@@ -167,17 +160,19 @@ func decodeBlock(out []event, b []byte, o order, base int64) ([]event, error) {
 			return out, errBlock
 		}
 		b = b[n:]
-		e := o.event(major, uint32(minor))
-		e.second, e.class = second, class
-		if e.person == 0 {
-			r, n := uvarint(b)
-			if n <= 0 || r > 1<<32-1 {
+		cred, person := major, uint32(minor)
+		if o == byPerson {
+			cred, person = person, cred
+		}
+		records := uint64(0)
+		if person == 0 {
+			if records, n = uvarint(b); n <= 0 || records > 1<<32-1 {
 				return out, errBlock
 			}
-			b, e.records = b[n:], uint32(r)
+			b = b[n:]
 		}
-		out = append(out, e)
-		last = e
+		out = append(out, event{second: second, cred: cred, person: person, records: uint32(records), class: class})
+		last = second
 	}
 	return out, nil
 }
