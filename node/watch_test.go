@@ -118,7 +118,7 @@ func TestRestartKeepsHabits(t *testing.T) {
 			Role: querschott.RoleStaff, Action: "read", Person: fmt.Sprint("new", i), Records: 1, Outcome: "success", RequestID: fmt.Sprint(i),
 		})
 	}
-	h.until("D10 is raised", func() bool { return n.WatchStatus().ByName["D10"] > 0 })
+	h.until("D10 is raised and written down", func() bool { return len(n.alarms.book.list(AlarmQuery{Detector: "D10"})) > 0 })
 	a := n.alarms.book.list(AlarmQuery{Detector: "D10"})
 	if len(a) == 0 || a[0].Actor != "clerk-3" || a[0].Mode != watch.Live {
 		t.Errorf("got %+v", a)
