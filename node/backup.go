@@ -138,6 +138,11 @@ func (n *Node) backupConfig(ctx context.Context, dir string) error {
 	if err := copyTree(ctx, n.path(staffDir), filepath.Join(dir, "data", staffDir)); err != nil {
 		return err
 	}
+	for _, sub := range []string{playbookDir, runDir} {
+		if err := copyTree(ctx, n.path(sub), filepath.Join(dir, "data", sub)); err != nil {
+			return err
+		}
+	}
 	return copyTree(ctx, n.path("doors"), filepath.Join(dir, "data", "doors"))
 }
 

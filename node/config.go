@@ -29,6 +29,7 @@ type Config struct {
 	HTTP       HTTPConfig      `yaml:"http" json:"http" doc:"The HTTP entrance."`
 	VSDM       VSDMConfig      `yaml:"vsdm" json:"vsdm" doc:"The service of insured persons' master data, VSDM 2.0: the online check of the electronic health card."`
 	Watch      WatchConfig     `yaml:"watch" json:"watch" doc:"The early warning: detectors beside the running node."`
+	Contain    ContainConfig   `yaml:"contain" json:"contain" doc:"Containment: what is done by itself when the early warning has raised an alarm."`
 	Telemetry  TelemetryConfig `yaml:"telemetry" json:"telemetry" doc:"Metrics, traces and logs for those who watch the machine."`
 	Log        LogConfig       `yaml:"log" json:"log" doc:"The node's own log, on standard error. It names no insured person and no secret."`
 
@@ -94,6 +95,7 @@ type Insurer struct {
 	Services  []querschott.Service `yaml:"services" json:"services"`
 	Addresses []string             `yaml:"addresses" json:"addresses"`
 	Further   []querschott.IK      `yaml:"further,omitempty" json:"further,omitempty"` // IKs that its insured may carry besides IK
+	Keys      []string             `yaml:"keys,omitempty" json:"keys,omitempty"`       // C2SP vkeys with which it signs playbooks
 }
 
 // Operator is somebody who may move doors.
@@ -114,7 +116,7 @@ func Default() Config {
 		},
 		Outbox:  OutboxConfig{RelayTLS: "starttls", Local: []string{}},
 		Console: ConsoleConfig{Listen: "127.0.0.1:8080", Hosts: []string{}, OIDC: defaultOIDC()},
-		HTTP:    defaultHTTP(), VSDM: defaultVSDM(), Watch: defaultWatch(),
+		HTTP:    defaultHTTP(), VSDM: defaultVSDM(), Watch: defaultWatch(), Contain: defaultContain(),
 		Log: LogConfig{Level: "info", Format: "text"},
 	}
 }
@@ -218,6 +220,7 @@ func (c *Config) validate() error {
 	c.HTTP.validate(w)
 	c.VSDM.validate(w)
 	c.Watch.validate(w, c.HTTP.Machines)
+	c.Contain.validate(w)
 	c.Telemetry.validate(w)
 	return w.err
 }

@@ -2,99 +2,342 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/access"
 	"github.com/querschott/querschott/contain"
 	"github.com/querschott/querschott/door"
 	"github.com/querschott/querschott/ident"
+	"github.com/querschott/querschott/incident"
+	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/watch"
 )
 
-// Containment is what was done about an alarm.
-type Containment struct {
-	Alarm    watch.Alarm      `json:"alarm"`
-	Incident string           `json:"incident,omitempty"`
-	Decision contain.Decision `json:"decision"`
-	Decided  time.Time        `json:"decided"`
-	Enforced time.Time        `json:"enforced,omitzero"` // when everything that was decided was in force
-	Failed   []string         `json:"failed,omitempty"`
-}
+// Where playbooks and runs lie in the data directory.
+const (
+	playbookDir = "playbooks"
+	runDir      = "runs"
+)
 
-// containment acts on alarms.
+const (
+	containEvents = 8192 // that wait to be remembered; what does not fit is missing in previews
+	groupMost     = 500  // actors that one order about a group holds
+)
+
+// containment is what the node does about alarms.
 type containment struct {
-	judge *contain.Judge // the hub's goroutine owns it
+	library *contain.Library
+	engine  *contain.Engine
+	recent  *contain.Recent
+	events  *access.Subscription
+	now     func() time.Time
 
-	mu   sync.Mutex // guards the field below
-	done []Containment
+	mu    sync.Mutex // guards the judge
+	judge *contain.Judge
+
+	caseFor func(context.Context, *watch.Alarm) string // the case of an alarm; nil: there is no book of cases
+	note    func(ctx context.Context, ref, text, why string) error
 }
 
-const maxContainments = 1000 // that are remembered; the ledger has all
-
-func (n *Node) openContainment(context.Context) error {
-	n.acts = &containment{judge: contain.NewJudge(contain.JudgeConfig{})}
-	n.onAlarm(n.contain)
+func (n *Node) openContainment(context.Context) (err error) {
+	trust := contain.Trust{Operators: map[querschott.Actor]note.Verifiers{}, Insurers: map[querschott.IK]note.Verifiers{}}
+	for _, op := range n.operators {
+		if trust.Operators[op.Name], err = verifiers(op); err != nil {
+			return err
+		}
+	}
+	for _, in := range n.insurers {
+		if trust.Insurers[in.IK], err = verifiers(Operator{Keys: in.Keys}); err != nil {
+			return err
+		}
+	}
+	c := &containment{recent: contain.NewRecent(), judge: contain.NewJudge(n.cfg.Contain.judge()), now: n.opt.Now}
+	if c.library, err = contain.OpenLibrary(disk.OS{}, n.path(playbookDir), trust); err != nil {
+		return err
+	}
+	for _, what := range c.library.Damaged() {
+		n.log.Error("ALARM: a playbook cannot be trusted and is left out", "err", what, "fix", "import it again")
+	}
+	c.engine, err = contain.OpenEngine(contain.Config{
+		FS: disk.OS{}, Dir: n.path(runDir), Library: c.library, Automatic: contain.Automatic(n.cfg.Contain.Automatic), Now: n.opt.Now,
+		Hands: contain.Hands{Do: n.doDeed, Undo: n.undoDeed, Tell: n.tellDeed},
+		Alarm: func(what string, err error) {
+			n.log.Error("ALARM: containment: "+what, "err", err, "fix", "see 'querschott contain list'")
+		},
+	})
+	if err != nil {
+		return err
+	}
+	c.events = n.stream.Subscribe("containment", containEvents)
+	if n.cases != nil {
+		c.caseFor = n.caseFor
+		c.note = func(ctx context.Context, ref, text, why string) error {
+			return n.noteCase(ctx, ref, incident.Entry{Kind: incident.Action, Happened: n.opt.Now(), Text: text, Why: why})
+		}
+	}
+	n.contain = c
+	n.onAlarm(n.containAlarm)
 	return nil
 }
 
-// contain does what the judge decides about an alarm.
-func (n *Node) contain(ctx context.Context, a *watch.Alarm) {
-	now := n.opt.Now().UTC()
-	d := n.acts.judge.Judge(a, now)
+// run carries out and remembers until the context ends.
+func (c *containment) run(ctx context.Context) error {
+	var g errgroup.Group
+	g.Go(func() error { return c.engine.Work(ctx) })
+	g.Go(func() error {
+		stop := context.AfterFunc(ctx, c.events.Close)
+		defer stop()
+		for e := range c.events.Events() {
+			c.recent.Event(&e)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			c.engine.Tick(ctx)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+		}
+	})
+	return g.Wait()
+}
+
+// containAlarm judges an alarm and begins what follows from it.
+func (n *Node) containAlarm(ctx context.Context, a *watch.Alarm) {
+	c := n.contain
+	c.recent.Alarm(a)
+	c.mu.Lock()
+	d := c.judge.Judge(a, n.opt.Now())
+	c.mu.Unlock()
+	n.spare(&d)
 	if len(d.Actions)+len(d.Ask) == 0 {
 		return
 	}
-	c := Containment{Alarm: *a, Incident: n.caseFor(ctx, a), Decision: d, Decided: now}
-	for _, act := range d.Actions {
-		if err := n.act(ctx, act, c.Incident); err != nil {
-			c.Failed = append(c.Failed, err.Error())
-			n.log.Error("ALARM: what was decided about an alarm could not be done", "action", string(act.Kind), "detector", a.Detector, "err", err,
-				"fix", "shut the door or revoke the credential by hand")
-		}
+	ref := ""
+	if c.caseFor != nil {
+		ref = c.caseFor(ctx, a)
 	}
-	if len(d.Actions) > 0 && len(c.Failed) == 0 {
-		c.Enforced = n.opt.Now().UTC()
+	if _, err := c.engine.Start(a, d, ref); err != nil {
+		n.log.Error("ALARM: containment: what was decided may not be carried out", "detector", a.Detector, "cause", a.Cause, "err", err,
+			"fix", "see 'querschott contain list'; hold the credential with 'querschott revoke add'")
 	}
-	n.acts.mu.Lock()
-	defer n.acts.mu.Unlock()
-	if n.acts.done = append(n.acts.done, c); len(n.acts.done) > maxContainments {
-		n.acts.done = n.acts.done[1:]
-	}
-	n.log.Warn("ALARM: contained", "detector", a.Detector, "cause", a.Cause, "insurer", string(a.Insurer), "why", d.Why,
-		"done", len(d.Actions), "asked", len(d.Ask))
 }
 
-// act does one thing. It is in force when act returns, whatever the error says.
-func (n *Node) act(ctx context.Context, a contain.Action, incident string) error {
-	until := n.opt.Now().Add(a.TTL)
-	switch a.Kind {
-	case contain.HoldCredential, contain.HoldSession:
-		entry := ident.Revocation{
-			Dimension: ident.ByCredential, Value: string(a.Credential), Reason: a.Reason, Until: until,
-			Actors: []querschott.Actor{door.MachineActor}, Run: incident,
+// spare keeps the platform from shutting out those who defend it: what is about an operator or the platform itself is asked for.
+func (n *Node) spare(d *contain.Decision) {
+	ours := func(a contain.Action) bool {
+		if a.Kind == contain.MoveDoor {
+			return false
 		}
-		list := []ident.Revocation{entry}
-		if a.Actor != "" && a.Kind == contain.HoldCredential { // whatever else it presents
-			entry.Dimension, entry.Value = ident.ByActor, string(a.Actor)
-			list = append(list, entry)
+		return a.Actor == door.MachineActor || slices.ContainsFunc(n.operators, func(o Operator) bool { return o.Name == a.Actor })
+	}
+	for _, a := range d.Actions {
+		if ours(a) {
+			d.Ask, d.Why = append(d.Ask, a), "it is about an operator of the platform: two persons decide"
 		}
-		return n.Deny(ctx, list...)
-	case contain.MoveDoor:
-		_, err := n.doors.Set(ctx, door.Request{Compartment: a.Compartment, To: a.To, Reason: a.Reason, Incident: incident, Expires: until}, n.machine)
-		return err
+	}
+	d.Actions = slices.DeleteFunc(d.Actions, ours)
+}
+
+// doDeed puts an action in force. Done twice it changes nothing more.
+func (n *Node) doDeed(ctx context.Context, r *contain.Run, d *contain.Deed) (string, error) {
+	if d.Action.Kind == contain.MoveDoor {
+		return n.moveDoor(ctx, r, d)
+	}
+	list, err := n.denials(r, d)
+	if err != nil {
+		return "", err
+	}
+	err = n.Deny(ctx, list...)
+	return fmt.Sprintf("%d entries, deny list epoch %d, read by this node's gate on every request", len(list), n.denied.Epoch()), err
+}
+
+// denials are the deny entries of an action. They are the same when it is done again.
+func (n *Node) denials(r *contain.Run, d *contain.Deed) ([]ident.Revocation, error) {
+	var list []ident.Revocation
+	deny := func(by ident.Dimension, value string) {
+		if value != "" {
+			list = append(list, ident.Revocation{
+				Dimension: by, Value: value, Reason: "alarm " + r.Alarm.Detector + "/" + r.Alarm.Cause, From: d.At, Until: d.Until,
+				Actors: append([]querschott.Actor{door.MachineActor}, d.By[:min(len(d.By), 2)]...), Run: runName(r, d),
+			})
+		}
+	}
+	switch a := d.Action; a.Kind {
+	case contain.HoldCredential:
+		deny(ident.ByCredential, string(a.Credential))
+		deny(ident.ByActor, string(a.Actor))
+	case contain.HoldSession:
+		deny(ident.ByCredential, string(a.Credential))
+	case contain.HoldGroup:
+		for _, who := range n.contain.recent.Members(a.Group, d.At, groupMost) {
+			deny(ident.ByActor, string(who))
+		}
 	default:
-		return fmt.Errorf("%s is never done without two persons", a.Kind)
+		return nil, fmt.Errorf("nobody carries out %s here", a.Kind)
+	}
+	if len(list) == 0 {
+		return nil, errors.New("nobody is known whom it is about")
+	}
+	return list, nil
+}
+
+// runName names a deed in deny list and door order: the case, if there is one, and the run.
+func runName(r *contain.Run, d *contain.Deed) string {
+	return strings.TrimSpace(r.Case + " " + r.ID + " " + d.Key[max(0, len(d.Key)-12):])
+}
+
+// moveDoor narrows a door in the name of the platform. A door that lets out no more than the order would is left as it is.
+func (n *Node) moveDoor(ctx context.Context, r *contain.Run, d *contain.Deed) (string, error) {
+	a := d.Action
+	cur, ok := n.doors.Current(a.Compartment)
+	switch {
+	case !ok:
+		return "", fmt.Errorf("there is no compartment %s here", a.Compartment)
+	case cur.To == a.To || door.Widens(a.Compartment.Service, cur.To, a.To) || cur.To == querschott.Closed:
+		return fmt.Sprintf("the door was %s already, epoch %d", cur.To, cur.Epoch), nil
+	}
+	changes, stop := n.doors.Subscribe(16)
+	defer stop()
+	out, err := n.doors.Set(ctx, door.Request{
+		Compartment: a.Compartment, To: a.To, Reason: "alarm " + r.Alarm.Detector + "/" + r.Alarm.Cause + ", " + r.ID, Incident: r.Case, Expires: d.Until,
+	}, n.machine)
+	if out.Order == nil {
+		return "", errors.Join(err, errors.New("the door was not moved"))
+	}
+	return obeyed(changes, *out.Order), err
+}
+
+// obeyed says who obeys an order.
+func obeyed(changes <-chan door.Change, o door.Order) string {
+	for {
+		select {
+		case c := <-changes:
+			if c.Order.Compartment != o.Compartment || c.Order.Epoch != o.Epoch {
+				continue
+			}
+			if len(c.Silent) > 0 {
+				return fmt.Sprintf("epoch %d since %s; silent: %s", o.Epoch, c.Applied.Format(time.RFC3339), strings.Join(c.Silent, ", "))
+			}
+			return fmt.Sprintf("epoch %d since %s; all obey, after %s", o.Epoch, c.Applied.Format(time.RFC3339), c.Obeyed.Round(time.Microsecond))
+		default:
+			return fmt.Sprintf("epoch %d; nobody has said who obeys", o.Epoch)
+		}
 	}
 }
 
-// Contained returns what was done about alarms, oldest first, at most the last thousand.
-func (n *Node) Contained() []Containment {
-	n.acts.mu.Lock()
-	defer n.acts.mu.Unlock()
-	return append([]Containment(nil), n.acts.done...)
+// undoDeed takes an action back. A door is not opened by it: the platform proposes that, and two operators decide.
+func (n *Node) undoDeed(ctx context.Context, r *contain.Run, d *contain.Deed, by querschott.Actor) (string, error) {
+	if d.Action.Kind == contain.MoveDoor {
+		return n.proposeOpening(ctx, r, d)
+	}
+	c := n.contain
+	c.mu.Lock()
+	c.judge.Released(d.Action.Actor, d.Action.Credential)
+	c.mu.Unlock()
+	name := runName(r, d)
+	var list []ident.Revocation
+	for _, v := range n.Denied() {
+		if v.Run == name {
+			list = append(list, v)
+		}
+	}
+	if len(list) == 0 {
+		return "the deny list has no entry of it any more", nil
+	}
+	if by == "" {
+		by = door.MachineActor
+	}
+	if err := n.Admit(ctx, by, list...); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d entries are off the deny list, epoch %d", len(list), n.denied.Epoch()), nil
+}
+
+func (n *Node) proposeOpening(ctx context.Context, r *contain.Run, d *contain.Deed) (string, error) {
+	c := d.Action.Compartment
+	cur, _ := n.doors.Current(c)
+	if cur.Actor != door.MachineActor || !strings.HasSuffix(cur.Reason, r.ID) {
+		return fmt.Sprintf("somebody has moved the door since: it is %s, epoch %d", cur.To, cur.Epoch), nil
+	}
+	if slices.ContainsFunc(n.doors.Proposals(), func(p door.Proposal) bool { return p.Compartment == c }) {
+		return "opening the door is proposed already: 'querschott door pending'", nil
+	}
+	out, err := n.doors.Set(ctx, door.Request{Compartment: c, To: cur.Inverse, Reason: "containment is over: " + r.ID, Incident: r.Case}, n.machine)
+	switch {
+	case out.Proposal != nil:
+		return fmt.Sprintf("it is proposed to two operators to set the door %s: %s", cur.Inverse, out.Proposal.ID), err
+	case out.Order != nil:
+		return fmt.Sprintf("the door is %s, epoch %d", out.Order.To, out.Order.Epoch), err
+	}
+	return "", err
+}
+
+var deedOutcomes = map[contain.State]ledger.Outcome{
+	contain.Begun: ledger.OutcomeUnknown, contain.Done: ledger.OutcomeSuccess, contain.Failed: ledger.OutcomeFailed, contain.Asked: ledger.OutcomeDeferred,
+	contain.Refused: ledger.OutcomeDenied, contain.Lapsed: ledger.OutcomeDenied, contain.Seen: ledger.OutcomeSuccess,
+	contain.Released: ledger.OutcomeSuccess, contain.Over: ledger.OutcomeSuccess,
+}
+
+// tellDeed records what has become of a deed: who, why, by which playbook.
+func (n *Node) tellDeed(ctx context.Context, r *contain.Run, d *contain.Deed) error {
+	who, role := door.MachineActor, querschott.RoleMachine
+	if len(d.By) > 0 {
+		who, role = d.By[len(d.By)-1], querschott.RoleOperator
+	}
+	e := ledger.Entry{
+		Kind: ledger.KindPlaybookStep, At: n.opt.Now(), Action: ledger.ActionExecute, Data: ledger.DataAccount, Outcome: deedOutcomes[d.State],
+		Reason: ledger.ReasonPlaybook, Role: role, Purpose: ledger.PurposeSecurity, Actor: who,
+	}
+	what := d.Manual
+	if a := d.Action; a != nil {
+		e.Compartment, what = a.Compartment, actionText(a)
+		if a.Kind == contain.MoveDoor {
+			e.Data = ledger.DataDoorOrder
+		}
+	}
+	why := r.Decision.Why
+	if d.Why != "" {
+		why = d.Why
+	}
+	e.Detail = []ledger.Field{
+		{Name: "run", Value: r.ID}, {Name: "step", Value: d.Key}, {Name: "state", Value: string(d.State)}, {Name: "what", Value: what},
+		{Name: "why", Value: why}, {Name: "alarm", Value: r.Alarm.Detector + "/" + r.Alarm.Cause}, {Name: "signals", Value: strings.Join(r.Decision.Signals, " ")},
+		{Name: "playbook", Value: r.Playbook}, {Name: "playbook-sha256", Value: r.Digest}, {Name: "effect", Value: d.Effect}, {Name: "incident", Value: r.Case},
+	}
+	n.log.Info("containment", "run", r.ID, "state", string(d.State), "alarm", r.Alarm.Detector+"/"+r.Alarm.Cause, "effect", d.Effect)
+	_, err := n.ledger.Append(ctx, e)
+	if n.contain.note != nil && r.Case != "" {
+		err = errors.Join(err, n.contain.note(ctx, r.Case, string(d.State)+": "+what+". "+d.Effect, why))
+	}
+	return err
+}
+
+// actionText says in one line what an action is.
+func actionText(a *contain.Action) string {
+	switch a.Kind {
+	case contain.MoveDoor:
+		return fmt.Sprintf("door %s %s for %s", a.Compartment, a.To, a.TTL)
+	case contain.HoldGroup:
+		return fmt.Sprintf("hold group %s for %s", a.Group, a.TTL)
+	default:
+		return fmt.Sprintf("%s %s of %s for %s", a.Kind, a.Credential, a.Actor, a.TTL)
+	}
 }
 
 // deniedBy says in which capacity the deny list was changed.

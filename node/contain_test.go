@@ -1,67 +1,112 @@
 package node
 
 import (
-	"fmt"
-	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/contain"
+	"github.com/querschott/querschott/door"
 	"github.com/querschott/querschott/ident"
+	"github.com/querschott/querschott/ledger"
+	"github.com/querschott/querschott/watch"
 )
 
-// A stolen credential reads one person after the other. The cap stops it at the person; then it is held, whatever it asks
-// for, and so is whoever stands behind it. Nobody else is.
-func TestAStolenCredentialIsHeld(t *testing.T) {
-	h, m := newDeskHouse(t)
+func liveAlarm(actor querschott.Actor, c querschott.Compartment) *watch.Alarm {
+	return &watch.Alarm{
+		Time: time.Now(), Actor: actor, Credential: querschott.CredentialID("local/" + string(actor)), Insurer: c.Insurer, Service: c.Service,
+		Detector: "D11", Cause: "mass-delete", Kind: watch.Exact, Severity: watch.Critical, Mode: watch.Live,
+	}
+}
+
+// TestContainment follows an alarm to the deny list and the door, into the ledger, and back by one person's release.
+func TestContainment(t *testing.T) {
+	h := newHouse(t, 1)
+	h.cfg.Contain.Automatic = string(contain.Doors)
 	n := h.run()
-	n.openAll()
-	const persons = 25
-	for k := range persons {
-		if _, err := n.PutInsured(h.compartment(0, querschott.VSDM), h.world.MasterData(h.person(0, k))); err != nil {
+	c := NewClient(h.cfg)
+	eau := h.compartment(0, querschott.EAU)
+	n.containAlarm(t.Context(), liveAlarm("c.mueller", eau))
+	var r contain.Run
+	h.until("the run is over", func() bool {
+		runs, err := c.Runs(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(runs) == 1 {
+			r = runs[0]
+		}
+		return !r.Ended.IsZero()
+	})
+	for _, f := range []ident.Facts{{Actor: "c.mueller"}, {Credential: "local/c.mueller"}} {
+		if err := n.denied.Check(&f); querschott.CodeOf(err) != querschott.CodeForbidden {
+			t.Errorf("%+v is let in: %v", f, err)
+		}
+	}
+	if len(r.Deeds) != 3 || r.Deeds[0].State != contain.Done || r.Deeds[1].State != contain.Asked {
+		t.Fatalf("nobody has signed the shipped playbook, and its deeds are %+v", r.Deeds)
+	}
+	for _, who := range []querschott.Actor{anna, ben} {
+		if _, err := c.ApproveRun(t.Context(), h.signer(who), r.ID, 2); err != nil {
 			t.Fatal(err)
 		}
 	}
-	thief, colleague := n.clerk(m, 0, "c.mueller"), n.clerk(m, 0, "d.schulz")
-	read := func(c *clerk, k int) int {
-		return c.ask(t.Context(), "/desk/v1/person/", c.insurer, map[string]string{
-			"reason": fmt.Sprintf("case:VG-%d", 100+k), "person": h.person(0, k).Number.Reveal(),
-		}).Status
+	if o := n.Door(eau); o.To != querschott.ReadOnly || o.Actor != door.MachineActor || o.Expires.IsZero() || !strings.Contains(o.Reason, r.ID) {
+		t.Errorf("two persons said yes, and the door is %+v", o)
 	}
-	reached := 0
-	for k := range persons {
-		if read(thief, k) == http.StatusOK {
-			reached++
+	r, err := c.ReleaseRun(t.Context(), h.signer(anna), r.ID, 0)
+	if err != nil || r.Deeds[0].State != contain.Released || !strings.Contains(r.Deeds[1].Effect, "the door is hold") {
+		t.Errorf("released: %+v, %v", r.Deeds, err)
+	}
+	if err := n.denied.Check(&ident.Facts{Actor: "c.mueller"}); err != nil {
+		t.Errorf("released, and %v", err)
+	}
+	if o := n.Door(eau); o.To != querschott.Hold {
+		t.Errorf("the door is not as it was before: %+v", o)
+	}
+	var steps []string
+	for e, err := range n.ledger.Scan(h.origin(eau.Insurer), 0, 1000) {
+		if err == nil && e.Leaf.Kind == ledger.KindPlaybookStep {
+			for _, f := range e.Payload.Detail {
+				if f.Name == "state" {
+					steps = append(steps, f.Value)
+				}
+			}
 		}
 	}
-	if reached != 20 {
-		t.Errorf("%d persons were reached, the cap is 20", reached)
+	if got := strings.Join(steps, " "); got != "asked asked done released" {
+		t.Errorf("the ledger says %q about the door", got)
 	}
-	for deadline := time.Now().Add(time.Minute); read(thief, 0) != http.StatusForbidden; {
-		if time.Now().After(deadline) {
-			t.Fatal("the credential is not held")
-		}
+}
+
+// TestContainmentSparesItsOwn raises alarms about an operator, and about nobody who exists here: neither is shut out by itself.
+func TestContainmentSparesItsOwn(t *testing.T) {
+	h := newHouse(t, 1)
+	n := h.run()
+	shadow := liveAlarm("c.mueller", h.compartment(0, querschott.EAU))
+	shadow.Mode = watch.Shadow
+	n.containAlarm(t.Context(), shadow)
+	n.containAlarm(t.Context(), liveAlarm(anna, h.compartment(0, querschott.EAU)))
+	c := NewClient(h.cfg)
+	h.until("the run is over", func() bool {
+		runs, err := c.Runs(t.Context())
+		return err == nil && len(runs) == 1 && !runs[0].Ended.IsZero()
+	})
+	if list := n.Denied(); len(list) != 0 {
+		t.Errorf("held: %+v", list)
 	}
-	thief.key, thief.change = newKey(t), nil // another key, the same employee
-	if got := read(thief, 0); got != http.StatusForbidden {
-		t.Errorf("with another key: %d", got)
+	if _, err := c.ImportPlaybook(t.Context(), []byte("{}")); querschott.CodeOf(err) != querschott.CodeInvalid {
+		t.Errorf("a file that is no playbook: %v", err)
 	}
-	if got := read(colleague, 0); got != http.StatusOK {
-		t.Errorf("a colleague: %d", got)
+	list, err := c.Playbooks(t.Context())
+	if err != nil || len(list) != 5 || !list[0].Shipped || list[0].Digest == "" {
+		t.Errorf("playbooks %+v, %v", list, err)
 	}
-	done := n.Contained()
-	if len(done) == 0 || len(done[0].Decision.Actions) != 1 || done[0].Decision.Actions[0].Kind != contain.HoldCredential || done[0].Enforced.IsZero() || len(done[0].Failed) > 0 {
-		t.Fatalf("what was done: %+v", done)
+	if hit, err := c.Preview(t.Context(), contain.Action{Kind: contain.HoldCredential, Actor: "c.mueller"}); err != nil || hit.Requests != 0 {
+		t.Errorf("preview %+v, %v", hit, err)
 	}
-	t.Logf("from the alarm's event until it was in force: %s", done[0].Enforced.Sub(done[0].Alarm.Time).Round(time.Millisecond))
-	held := 0
-	for _, v := range n.Denied() {
-		if v.Until.After(time.Now().Add(23*time.Hour)) && (v.Dimension == ident.ByActor || v.Dimension == ident.ByCredential) {
-			held++
-		}
-	}
-	if held != 2 {
-		t.Errorf("the deny list is %+v", n.Denied())
+	if got, err := c.Simulate(t.Context(), SimulateRequest{ID: list[0].ID}); err != nil || len(got) != 1 {
+		t.Errorf("simulated %+v, %v", got, err)
 	}
 }

@@ -122,6 +122,7 @@ func (n *Node) controlHandler() http.Handler {
 	get("/v1/incident", n.controlIncident)
 	get("/v1/incidents/verify", n.controlIncidentVerify)
 	post("/v1/incidents", n.controlIncidentChange)
+	n.containRoutes(mux, get, post)
 	post("/v1/backup", n.controlBackup)
 	return mux
 }

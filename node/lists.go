@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
@@ -48,6 +49,11 @@ func checkInsurers(list []Insurer) error {
 			errs = errors.Join(errs, fmt.Errorf("insurer %s stands in the list twice", in.IK))
 		}
 		known[in.IK] = true
+		for _, k := range in.Keys {
+			if _, err := note.NewVerifier(k); err != nil {
+				errs = errors.Join(errs, fmt.Errorf("insurer %s: the key %.60q is no C2SP verifier key: %w", in.IK, k, err))
+			}
+		}
 		for _, s := range in.Services {
 			if _, err := querschott.ParseService(string(s)); err != nil {
 				errs = errors.Join(errs, fmt.Errorf("insurer %s: %w", in.IK, err))

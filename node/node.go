@@ -123,7 +123,7 @@ type Node struct {
 	web      *http.Server
 	alarms   *alarms      // early warning
 	cases    *cases       // incidents
-	acts     *containment // what is done about alarms
+	contain  *containment // what is done about alarms
 	stages   *stages      // of doors that open by and by
 	sockets  sockets
 	audit    atomic.Pointer[Audit]

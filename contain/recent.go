@@ -1,0 +1,216 @@
+package contain
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/watch"
+)
+
+// Bounds of what is remembered of the stream.
+const (
+	recentEvents = 1 << 17
+	recentAlarms = 4096
+	recentTime   = 24 * time.Hour
+	previewTime  = 15 * time.Minute
+)
+
+// Recent remembers the newest access events and alarms, at most a day back and at most as many as it has room for. It answers who
+// would be hit by something, and what a playbook would have done. All methods may be called at the same time.
+type Recent struct {
+	mu     sync.Mutex // guards all below
+	events []seen     // a ring
+	next   int
+	lost   uint64 // events within a day that had to make room
+	alarms []watch.Alarm
+}
+
+// seen is one event in short.
+type seen struct {
+	at          time.Time
+	actor       querschott.Actor
+	credential  querschott.CredentialID
+	compartment querschott.Compartment
+	person      string
+	group       string // insurer/role
+	served      bool
+}
+
+// NewRecent starts empty.
+func NewRecent() *Recent { return &Recent{} }
+
+// Event takes an event of the stream.
+func (m *Recent) Event(a *querschott.Access) {
+	s := seen{a.Time, a.Actor, a.Credential, querschott.Compartment{Insurer: a.Insurer, Service: a.Service}, a.Person, groupOf(a), a.Outcome == "success"}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.events) < recentEvents {
+		m.events = append(m.events, s)
+		return
+	}
+	if a.Time.Sub(m.events[m.next].at) < recentTime {
+		m.lost++
+	}
+	m.events[m.next] = s
+	m.next = (m.next + 1) % recentEvents
+}
+
+// Alarm takes an alarm.
+func (m *Recent) Alarm(a *watch.Alarm) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.alarms) >= recentAlarms {
+		m.alarms = m.alarms[1:]
+	}
+	m.alarms = append(m.alarms, *a)
+}
+
+// Hit says whom an action would hit, from what was served in an interval.
+type Hit struct {
+	From     time.Time `json:"from"`
+	To       time.Time `json:"to"`
+	Known    time.Time `json:"known_from,omitzero"` // nothing is remembered of what was before; zero: nothing at all
+	Requests int       `json:"requests"`
+	Users    int       `json:"users"`   // different actors
+	Persons  int       `json:"persons"` // insured persons whom those requests were about
+	Waiting  uint64    `json:"waiting"` // documents that wait behind the door
+}
+
+// Preview says whom an action would have hit in the last 15 minutes.
+func (m *Recent) Preview(a *Action, now time.Time) Hit {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.hit(a, now.Add(-previewTime), now)
+}
+
+// hit counts. The caller holds m.mu.
+func (m *Recent) hit(a *Action, from, to time.Time) Hit {
+	h := Hit{From: from.UTC(), To: to.UTC()}
+	users, persons := map[querschott.Actor]bool{}, map[string]bool{}
+	for i := range m.events {
+		s := &m.events[i]
+		if h.Known.IsZero() || s.at.Before(h.Known) {
+			h.Known = s.at.UTC()
+		}
+		if !s.served || s.at.Before(from) || !s.at.Before(to) || !a.covers(s) {
+			continue
+		}
+		h.Requests++
+		users[s.actor] = true
+		if s.person != "" {
+			persons[s.person] = true
+		}
+	}
+	h.Users, h.Persons = len(users), len(persons)
+	return h
+}
+
+// covers reports whether an action concerns an event.
+func (a *Action) covers(s *seen) bool {
+	switch a.Kind {
+	case HoldSession:
+		return s.credential == a.Credential
+	case HoldCredential:
+		return s.credential == a.Credential || a.Actor != "" && s.actor == a.Actor
+	case MoveDoor:
+		return s.compartment == a.Compartment
+	case ShutInsurer:
+		return s.compartment.Insurer == a.Compartment.Insurer
+	case HoldGroup:
+		return s.group == a.Group
+	}
+	return false
+}
+
+// groupOf names the group of a caller as detectors do: the own insurer and the role.
+func groupOf(a *querschott.Access) string {
+	if a.Tenant == "" || a.Role == "" {
+		return ""
+	}
+	return string(a.Tenant) + "/" + string(a.Role)
+}
+
+// Members returns the actors of a group who were served within a day, as far as they are remembered, at most so many.
+func (m *Recent) Members(group string, now time.Time, most int) []querschott.Actor {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := map[querschott.Actor]bool{}
+	for i := range m.events {
+		if s := &m.events[i]; s.group == group && now.Sub(s.at) < recentTime && len(known) < most {
+			known[s.actor] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(known))
+}
+
+// Trial is what a playbook would have done about one alarm.
+type Trial struct {
+	At       time.Time   `json:"at"`
+	Alarm    string      `json:"alarm"`
+	Decision Decision    `json:"decision"`
+	Deeds    []TrialDeed `json:"deeds"`
+}
+
+// TrialDeed is one order of it.
+type TrialDeed struct {
+	Name   string  `json:"name,omitempty"`
+	State  State   `json:"state"`
+	Action *Action `json:"action,omitempty"`
+	Manual string  `json:"manual,omitempty"`
+	Why    string  `json:"why,omitempty"`
+	Hit    *Hit    `json:"hit,omitempty"` // from the alarm on, for as long as it would have been in force
+}
+
+// DryRun says what a playbook would have done about the alarms of the last 24 hours, each judged as it was raised, and whom it
+// would have hit. It changes nothing. As if live: alarms of detectors in shadow mode are judged as if they were live.
+func (m *Recent) DryRun(book *Held, get func(string) *Held, far Automatic, cfg JudgeConfig, now time.Time, asIfLive bool) []Trial {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	judge := NewJudge(cfg)
+	list := []Trial{}
+	for i := range m.alarms {
+		a := m.alarms[i]
+		if now.Sub(a.Time) > recentTime {
+			continue
+		}
+		if asIfLive {
+			a.Mode = watch.Live
+		}
+		d := judge.Judge(&a, a.Time)
+		if len(d.Actions)+len(d.Ask) == 0 || book.fits(a.Detector, a.Cause) == 0 {
+			continue
+		}
+		list = append(list, m.trial(book, get, far, &a, d))
+	}
+	return list
+}
+
+// trial walks a playbook with hands that do nothing. The caller holds m.mu.
+func (m *Recent) trial(book *Held, get func(string) *Held, far Automatic, a *watch.Alarm, d Decision) Trial {
+	r := &Run{Alarm: *a, Decision: d}
+	w := &walker{
+		run: r, lock: &sync.Mutex{}, get: get, far: far, seen: map[string]int{},
+		do:     func(d *Deed) error { d.State = Done; return nil },
+		asleep: func(*Deed) error { return nil },
+	}
+	values := r.values()
+	for k, v := range book.constants {
+		values[k] = v
+	}
+	t := Trial{At: a.Time, Alarm: a.Detector + "/" + a.Cause, Decision: d, Deeds: []TrialDeed{}}
+	if err := w.walk(book, values, book.start, 0); err != nil {
+		t.Deeds = append(t.Deeds, TrialDeed{State: Failed, Why: err.Error()})
+	}
+	for _, x := range r.Deeds {
+		td := TrialDeed{Name: x.Name, State: x.State, Action: x.Action, Manual: x.Manual, Why: x.Why}
+		if x.Action != nil && x.State != Refused {
+			h := m.hit(x.Action, a.Time, a.Time.Add(x.Action.TTL))
+			td.Hit = &h
+		}
+		t.Deeds = append(t.Deeds, td)
+	}
+	return t
+}

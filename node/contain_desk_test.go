@@ -1,0 +1,66 @@
+package node
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/contain"
+	"github.com/querschott/querschott/ident"
+)
+
+// A stolen credential reads one person after the other. The cap stops it at the person; then it is held, whatever it asks
+// for, and so is whoever stands behind it. Nobody else is.
+func TestAStolenCredentialIsHeld(t *testing.T) {
+	h, m := newDeskHouse(t)
+	n := h.run()
+	n.openAll()
+	const persons = 25
+	for k := range persons {
+		if _, err := n.PutInsured(h.compartment(0, querschott.VSDM), h.world.MasterData(h.person(0, k))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	thief, colleague := n.clerk(m, 0, "c.mueller"), n.clerk(m, 0, "d.schulz")
+	read := func(c *clerk, k int) int {
+		return c.ask(t.Context(), "/desk/v1/person/", c.insurer, map[string]string{
+			"reason": fmt.Sprintf("case:VG-%d", 100+k), "person": h.person(0, k).Number.Reveal(),
+		}).Status
+	}
+	reached := 0
+	for k := range persons {
+		if read(thief, k) == http.StatusOK {
+			reached++
+		}
+	}
+	if reached != 20 {
+		t.Errorf("%d persons were reached, the cap is 20", reached)
+	}
+	for deadline := time.Now().Add(time.Minute); read(thief, 0) != http.StatusForbidden; {
+		if time.Now().After(deadline) {
+			t.Fatal("the credential is not held")
+		}
+	}
+	thief.key, thief.change = newKey(t), nil // another key, the same employee
+	if got := read(thief, 0); got != http.StatusForbidden {
+		t.Errorf("with another key: %d", got)
+	}
+	if got := read(colleague, 0); got != http.StatusOK {
+		t.Errorf("a colleague: %d", got)
+	}
+	runs := n.contain.engine.Runs()
+	if len(runs) == 0 || runs[len(runs)-1].Deeds[0].State != contain.Done || runs[len(runs)-1].Deeds[0].Action.Kind != contain.HoldCredential {
+		t.Fatalf("what was done: %+v", runs)
+	}
+	held := 0
+	for _, v := range n.Denied() {
+		if v.Until.After(time.Now().Add(23*time.Hour)) && (v.Dimension == ident.ByActor || v.Dimension == ident.ByCredential) {
+			held++
+		}
+	}
+	if held != 2 {
+		t.Errorf("the deny list is %+v", n.Denied())
+	}
+}
