@@ -49,8 +49,8 @@ func (b *Book) climbOne(ctx context.Context, d *door, s *signed) {
 		return
 	}
 	var err error
-	switch {
-	case share == 0:
+	switch share {
+	case 0:
 		_, err = b.Set(ctx, Request{Compartment: s.order.Compartment, To: querschott.Hold, Incident: s.order.Incident, Reason: reason}, b.cfg.Machine)
 	default:
 		err = b.move(ctx, d, s, share, reason)

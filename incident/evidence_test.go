@@ -97,7 +97,8 @@ func TestEvidenceFromScope(t *testing.T) {
 	a := &scope.Answer{
 		Question: scope.Question{Credentials: []querschott.CredentialID{"c"}, From: to.Add(-time.Hour), To: to}, Coverage: 1,
 		Insurers: []scope.Reach{
-			{Insurer: ""}, {Insurer: "109500969", Grade: scope.GradeExcluded},
+			{Insurer: ""},
+			{Insurer: "109500969", Grade: scope.GradeExcluded},
 			{Insurer: "104212059", Grade: scope.GradeReached, Bounds: scope.Bounds{Lower: 7, Best: 7, Upper: 9}},
 		},
 		Heads: []scope.Head{{Origin: "k/ledger/109500969/2026", Size: 1, Root: "a"}, {Origin: "k/ledger/104212059/2026", Size: 3, Root: "b"}},

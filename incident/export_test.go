@@ -177,7 +177,8 @@ func FuzzParse(f *testing.F) {
 	var file []byte
 	now := time.Date(2026, 11, 29, 9, 0, 0, 0, time.UTC)
 	for _, e := range []Entry{
-		{N: 1, Kind: Fact, By: "anna", Text: "x", Learned: now, Written: now}, {N: 2, Kind: Request, By: "anna", Wish: Close, Why: "y", Learned: now, Written: now},
+		{N: 1, Kind: Fact, By: "anna", Text: "x", Learned: now, Written: now},
+		{N: 2, Kind: Request, By: "anna", Wish: Close, Why: "y", Learned: now, Written: now},
 		{N: 3, Kind: Approval, By: "ben", Answers: 2, Learned: now, Written: now},
 	} {
 		line, d, err := appendLine(c.Head(), &e)

@@ -82,8 +82,15 @@ func TestSearch(t *testing.T) {
 		family string
 		born   vsd.Date
 	}{
-		{"Müller-Lüdenscheidt", "1980-03-01"}, {"Muller", "1980-03-01"}, {"Mueller", "1980-03-01"}, {"Müller", "1980-03-01"},
-		{"Müller", "1980-03-02"}, {"Müller", "1980"}, {"O'Hara", "1990-01-01"}, {"Søren", "1990-01-01"}, {"Straß", "1990-01-01"},
+		{"Müller-Lüdenscheidt", "1980-03-01"},
+		{"Muller", "1980-03-01"},
+		{"Mueller", "1980-03-01"},
+		{"Müller", "1980-03-01"},
+		{"Müller", "1980-03-02"},
+		{"Müller", "1980"},
+		{"O'Hara", "1990-01-01"},
+		{"Søren", "1990-01-01"},
+		{"Straß", "1990-01-01"},
 	} {
 		h.put(entry(n, at.Insurer, p.family, p.born), nil)
 	}

@@ -85,12 +85,6 @@ func (c *WatchConfig) validate(w *wrongs, machines []Machine) {
 	}
 }
 
-// check reads the files that the configuration names.
-func (c *WatchConfig) check() (err error) {
-	_, err = c.settings()
-	return err
-}
-
 // recorded returns the files of access events, oldest first.
 func (c *HTTPConfig) recorded() (list []string) {
 	if c.AccessLog == "" || c.AccessLog == "-" || !filepath.IsAbs(c.AccessLog) {

@@ -316,9 +316,17 @@ func (n *Node) tellDeed(ctx context.Context, r *contain.Run, d *contain.Deed) er
 		why = d.Why
 	}
 	e.Detail = []ledger.Field{
-		{Name: "run", Value: r.ID}, {Name: "step", Value: d.Key}, {Name: "state", Value: string(d.State)}, {Name: "what", Value: what},
-		{Name: "why", Value: why}, {Name: "alarm", Value: r.Alarm.Detector + "/" + r.Alarm.Cause}, {Name: "signals", Value: strings.Join(r.Decision.Signals, " ")},
-		{Name: "playbook", Value: r.Playbook}, {Name: "playbook-sha256", Value: r.Digest}, {Name: "effect", Value: d.Effect}, {Name: "incident", Value: r.Case},
+		{Name: "run", Value: r.ID},
+		{Name: "step", Value: d.Key},
+		{Name: "state", Value: string(d.State)},
+		{Name: "what", Value: what},
+		{Name: "why", Value: why},
+		{Name: "alarm", Value: r.Alarm.Detector + "/" + r.Alarm.Cause},
+		{Name: "signals", Value: strings.Join(r.Decision.Signals, " ")},
+		{Name: "playbook", Value: r.Playbook},
+		{Name: "playbook-sha256", Value: r.Digest},
+		{Name: "effect", Value: d.Effect},
+		{Name: "incident", Value: r.Case},
 	}
 	n.log.Info("containment", "run", r.ID, "state", string(d.State), "alarm", r.Alarm.Detector+"/"+r.Alarm.Cause, "effect", d.Effect)
 	_, err := n.ledger.Append(ctx, e)

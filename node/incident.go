@@ -87,7 +87,9 @@ func (n *Node) recordIncident(ctx context.Context, r incident.Recorded) error {
 		Kind: ledger.KindNodeChange, At: n.opt.Now(), Action: action, Data: ledger.DataLog, Outcome: ledger.OutcomeSuccess,
 		Reason: ledger.ReasonIncident, Role: role, Purpose: ledger.PurposeSecurity, Actor: r.By,
 		Detail: []ledger.Field{
-			{Name: "incident", Value: r.Ref}, {Name: "entry", Value: strconv.Itoa(r.N)}, {Name: "entry-kind", Value: string(r.Kind)},
+			{Name: "incident", Value: r.Ref},
+			{Name: "entry", Value: strconv.Itoa(r.N)},
+			{Name: "entry-kind", Value: string(r.Kind)},
 			{Name: "digest", Value: hex.EncodeToString(r.Digest[:])},
 		},
 	})

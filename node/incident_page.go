@@ -106,7 +106,7 @@ func (n *Node) releaseHeld(ctx context.Context, who querschott.Actor, id, reason
 			return err
 		}
 		if _, err := n.cases.book.Case(v.Run); err != nil {
-			return nil // it was held without a case
+			return nil //nolint:nilerr // it was held without a case
 		}
 		return n.noteCase(ctx, v.Run, incident.Entry{
 			Kind: incident.Action, By: who, Text: "freigegeben / released: " + string(v.Dimension) + " " + n.cases.name(v.Value), Why: reason,

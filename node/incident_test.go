@@ -110,8 +110,10 @@ func TestIncidentsAreChangedBySignatureOnly(t *testing.T) {
 	n := h.run()
 	c := NewClient(h.cfg)
 	ctx := t.Context()
-	x, err := c.ChangeIncident(ctx, h.signer(anna), IncidentChange{Entry: incident.Entry{Kind: incident.Fact, By: ben, Text: "Anruf der Kasse",
-		Alarm: &incident.Source{Actor: "erika"}}})
+	x, err := c.ChangeIncident(ctx, h.signer(anna), IncidentChange{Entry: incident.Entry{
+		Kind: incident.Fact, By: ben, Text: "Anruf der Kasse",
+		Alarm: &incident.Source{Actor: "erika"},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -184,8 +184,12 @@ func TestForeignFeed(t *testing.T) {
 		body.WriteString(event(i + 1))
 	}
 	for _, bad := range [][]string{
-		{own, foreign}, {`"service":"epa"`, `"service":"desk"`}, {`"actor_role":"staff"`, `"actor_role":"operator"`},
-		{at, "2031-01-01T00:00:00Z"}, {at, "2020-01-01T00:00:00Z"}, {`"seq"`, `"sequence"`},
+		{own, foreign},
+		{`"service":"epa"`, `"service":"desk"`},
+		{`"actor_role":"staff"`, `"actor_role":"operator"`},
+		{at, "2031-01-01T00:00:00Z"},
+		{at, "2020-01-01T00:00:00Z"},
+		{`"seq"`, `"sequence"`},
 	} {
 		body.WriteString(event(99, bad...))
 	}

@@ -172,7 +172,9 @@ func (w *world) brute(q scope.Question) (list []scope.Reach) {
 		if r == nil {
 			r = &bruteReach{
 				scope.Reach{Insurer: ik, Groups: []scope.Group{}},
-				map[string]scope.Result{}, map[string]map[string]bool{}, map[string]*scope.Group{},
+				map[string]scope.Result{},
+				map[string]map[string]bool{},
+				map[string]*scope.Group{},
 			}
 			out[ik] = r
 		}

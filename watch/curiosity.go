@@ -205,8 +205,11 @@ func (d *curiosity) named(i int) *Alarm {
 	al := Alarm{
 		Time: time.Unix(last, 0).UTC(), Actor: c.Actor, Insurer: c.Insurer, Service: g.service, Detector: "D9", Cause: "comes-back",
 		Kind: Statistical, Severity: Low, Arithmetic: []Number{
-			{"score", c.Score, "points"}, {"limit", curiousMin, "points"}, {"visits", float64(c.Visits), "looks without a reason"},
-			{"days", float64(c.Days), "days"}, {"persons", float64(c.Persons), "persons"},
+			{"score", c.Score, "points"},
+			{"limit", curiousMin, "points"},
+			{"visits", float64(c.Visits), "looks without a reason"},
+			{"days", float64(c.Days), "days"},
+			{"persons", float64(c.Persons), "persons"},
 		},
 	}
 	al.Events = Span{al.Time, al.Time, c.Visits}

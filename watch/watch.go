@@ -145,7 +145,9 @@ func (m mute) Observe(e *Event, to []Alarm) []Alarm { return m.Detector.Observe(
 func builtin(cfg *Config, jobs map[string]*Job, o *order) []Detector {
 	return []Detector{
 		newBulk(cfg.Policy), newJobs(jobs), newCanary(cfg.Canaries, cfg.Keys), &probing{}, newEnumeration(cfg.Keys),
-		newStuffing(cfg.Keys), &stolenLogin{}, &practice{}, newCuriosity(cfg.Policy.Budget), newSlow(), &wiper{}, admin{}, newFlood(), &token{}, newMules(),
+		newStuffing(cfg.Keys), &stolenLogin{}, &practice{}, newCuriosity(cfg.Policy.Budget), newSlow(), &wiper{},
+		admin{},
+		newFlood(), &token{}, newMules(),
 		newMaintenance(cfg.Policy), newSilence(o), newShared(cfg.Keys), newCases(), newPersons(), newCopied(),
 	}
 }

@@ -112,8 +112,16 @@ func TestHolidays(t *testing.T) {
 		land uint8
 		want bool
 	}{
-		{"2026-04-03", 0, true}, {"2026-04-06", 0, true}, {"2026-05-14", 0, true}, {"2026-05-25", 0, true}, {"2026-06-04", 0, false},
-		{"2026-06-04", corpus, true}, {"2026-01-06", epiphany, true}, {"2026-01-06", reform, false}, {"2026-10-31", reform, true}, {"2027-03-29", 0, true},
+		{"2026-04-03", 0, true},
+		{"2026-04-06", 0, true},
+		{"2026-05-14", 0, true},
+		{"2026-05-25", 0, true},
+		{"2026-06-04", 0, false},
+		{"2026-06-04", corpus, true},
+		{"2026-01-06", epiphany, true},
+		{"2026-01-06", reform, false},
+		{"2026-10-31", reform, true},
+		{"2027-03-29", 0, true},
 	} {
 		d, err := time.Parse(time.DateOnly, c.date)
 		if err != nil {

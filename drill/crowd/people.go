@@ -19,8 +19,12 @@ var roles = []struct {
 	own         float64
 	unexplained float64
 }{
-	{"case", .45, 60, .5, 1}, {"call", .25, 110, .05, .8}, {"benefit", .15, 40, .5, .9},
-	{"manager", .08, 6, .3, 2}, {"it", .03, 3, .1, 3}, {"audit", .04, 25, .1, 1.5},
+	{"case", .45, 60, .5, 1},
+	{"call", .25, 110, .05, .8},
+	{"benefit", .15, 40, .5, .9},
+	{"manager", .08, 6, .3, 2},
+	{"it", .03, 3, .1, 3},
+	{"audit", .04, 25, .1, 1.5},
 }
 
 // clerk is one employee, or a supplier's machine.

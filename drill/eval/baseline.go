@@ -158,7 +158,6 @@ func (d *daily) most(c *dayCount) float64 {
 type bucket struct{ by map[string]*drops }
 
 type drops struct {
-	day     int
 	level   float64
 	at      int64
 	persons map[uint64]struct{} // in the bucket since it was empty

@@ -247,9 +247,12 @@ func TestConfigIsChecked(t *testing.T) {
 		cfg  Config
 		want string
 	}{
-		{Config{Seeds: 0, Days: 10, Staff: 100}, "seeds"}, {Config{Seeds: 1, Days: 1, Staff: 100}, "days"},
-		{Config{Seeds: 1, Days: 10, Staff: 5}, "staff"}, {Config{Seeds: 1, Days: 10, Staff: 100, Unexplained: math.NaN()}, "without a reason"},
-		{Config{Seeds: 1, Days: 10, WarmUp: 10, Staff: 100}, "warms up"}, {Config{Seeds: 1, Days: 10, Staff: 100, Copies: 99}, "attacks"},
+		{Config{Seeds: 0, Days: 10, Staff: 100}, "seeds"},
+		{Config{Seeds: 1, Days: 1, Staff: 100}, "days"},
+		{Config{Seeds: 1, Days: 10, Staff: 5}, "staff"},
+		{Config{Seeds: 1, Days: 10, Staff: 100, Unexplained: math.NaN()}, "without a reason"},
+		{Config{Seeds: 1, Days: 10, WarmUp: 10, Staff: 100}, "warms up"},
+		{Config{Seeds: 1, Days: 10, Staff: 100, Copies: 99}, "attacks"},
 		{Config{Seeds: 1, Days: 10, Staff: 100, Without: []string{"D99"}}, "D99"},
 	} {
 		if _, err := Run(t.Context(), c.cfg); err == nil || !strings.Contains(err.Error(), c.want) {

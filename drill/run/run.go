@@ -123,7 +123,7 @@ func (s *stage) watchDoors(ctx context.Context) error {
 		doors, err := s.p.doors(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil //nolint:nilerr // it was told to end
+				return nil // it was told to end
 			}
 			return err
 		}

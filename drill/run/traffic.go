@@ -44,8 +44,7 @@ type volume struct {
 	mails, checks float64 // a second
 	insurers      int     // whose clerks work, the largest ones
 	clerks        int     // of each
-	pause         time.Duration
-	known         int // persons of each insurer whose data are there
+	known         int     // persons of each insurer whose data are there
 	seed          uint64
 }
 

@@ -64,8 +64,10 @@ func (r *room) attack(text string) *incident.Case {
 		{Kind: incident.Assumption, By: "anna", Text: text, Happened: at.Add(-50 * time.Hour), Learned: at.Add(-time.Hour)},
 		{Kind: incident.Question, By: "anna", Text: text},
 		{Kind: incident.Decision, By: "anna", Text: text, Why: text},
-		{Kind: incident.Finding, By: "anna", Evidence: &incident.Evidence{Grade: scope.GradeReached, Insurer: r.insurers[0].IK, Source: "scope", Coverage: 1,
-			Logs: []scope.Head{{Origin: "k/ledger/1/2026", Size: 9, Root: "q83v"}}, Bounds: &scope.Bounds{Lower: 20, Best: 20, Upper: 21}}},
+		{Kind: incident.Finding, By: "anna", Evidence: &incident.Evidence{
+			Grade: scope.GradeReached, Insurer: r.insurers[0].IK, Source: "scope", Coverage: 1,
+			Logs: []scope.Head{{Origin: "k/ledger/1/2026", Size: 9, Root: "q83v"}}, Bounds: &scope.Bounds{Lower: 20, Best: 20, Upper: 21},
+		}},
 		{Kind: incident.Correction, By: "bert", Supersedes: 4, As: incident.Fact, Text: text, Why: text},
 		{Kind: incident.Handover, By: "anna", Role: incident.Lead, Person: "bert"},
 		{Kind: incident.Request, By: "bert", Wish: incident.Close, Why: text},

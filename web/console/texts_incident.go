@@ -9,6 +9,7 @@ func incidentWords(language string, texts map[string]string) map[string]string {
 	}
 	return texts
 }
+
 func germanIncidents() map[string]string {
 	return incidentWords("de", map[string]string{
 		"nav.warnings": "Frühwarnung", "nav.incidents": "Vorfälle",
@@ -26,6 +27,7 @@ func germanIncidents() map[string]string {
 		"room.help": "Keine Nummern von Versicherten. Einträge werden nie geändert, nur berichtigt.",
 	})
 }
+
 func englishIncidents() map[string]string {
 	return incidentWords("en", map[string]string{
 		"nav.warnings": "Early warning", "nav.incidents": "Incidents",
