@@ -55,6 +55,9 @@ func (c *Config) Check(now time.Time) []Finding {
 	c.checkAccounts(&f, now)
 	c.checkOutbox(&f)
 	c.checkCopies(&f)
+	if _, err := c.Watch.settings(); err != nil {
+		f.add(Fault, "mend the file that 'watch' names", "the early warning cannot be set up: %v", err)
+	}
 	return f
 }
 
