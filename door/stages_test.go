@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,9 +21,25 @@ const plan door.Plan = "10,50,100 every 5m0s"
 // staged is a house whose book leads doors through stages.
 type staged struct {
 	*house
-	bad   error // what the judge says
+
+	mu    sync.Mutex // guards the fields below: the book runs beside the test
+	bad   error      // what the judge says
 	steps []door.Step
 	fail  error // of the ledger of steps
+}
+
+// set says what the judge and the ledger of steps answer from then on.
+func (s *staged) set(bad, fail error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bad, s.fail = bad, fail
+}
+
+// recorded returns the steps that the ledger has.
+func (s *staged) recorded() []door.Step {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.steps)
 }
 
 func newStaged(t failer) *staged {
@@ -34,8 +51,14 @@ func newStaged(t failer) *staged {
 func (s *staged) open() *door.Book {
 	s.t.Helper()
 	cfg := s.config()
-	cfg.Judge = func(querschott.Compartment, time.Time, time.Time) error { return s.bad }
+	cfg.Judge = func(querschott.Compartment, time.Time, time.Time) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.bad
+	}
 	cfg.RecordStep = func(_ context.Context, o door.Order, st door.Step) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		if s.fail == nil {
 			s.steps = append(s.steps, st)
 		}
@@ -85,7 +108,7 @@ func TestStagesClimbAndFall(t *testing.T) {
 		want("after one good interval", querschott.Open, 10)
 		pass(2 * time.Minute)
 		want("after two", querschott.Open, 50)
-		s.bad = errors.New("alarm d4")
+		s.set(errors.New("alarm d4"), nil)
 		pass(6 * time.Minute)
 		want("after a bad one", querschott.Open, 10)
 		pass(5 * time.Minute)
@@ -94,7 +117,7 @@ func TestStagesClimbAndFall(t *testing.T) {
 			t.Errorf("held by %+v", o)
 		}
 		var shares []int
-		for _, st := range s.steps {
+		for _, st := range s.recorded() {
 			shares = append(shares, st.Share)
 		}
 		if !slices.Equal(shares, []int{50, 10}) {
@@ -151,25 +174,25 @@ func TestStagesForwardNeedTheLedger(t *testing.T) {
 		b := s.open()
 		defer run(b)()
 		s.widen(b, s.request(vsdm))
-		s.fail = errors.New("no ledger")
+		s.set(nil, errors.New("no ledger"))
 		pass(11 * time.Minute)
 		if b.Share(vsdm) != 10 {
 			t.Fatalf("without a ledger: %d", b.Share(vsdm))
 		}
-		s.fail = nil
+		s.set(nil, nil)
 		pass(11 * time.Minute)
 		if b.Share(vsdm) != 50 {
 			t.Fatalf("with one: %d", b.Share(vsdm))
 		}
-		s.fail, s.bad = errors.New("no ledger"), errors.New("alarm")
+		s.set(errors.New("alarm"), errors.New("no ledger"))
 		pass(6 * time.Minute)
 		if b.Share(vsdm) != 10 {
 			t.Fatalf("back without a ledger: %d", b.Share(vsdm))
 		}
-		s.fail, s.bad = nil, nil
+		s.set(nil, nil)
 		pass(2 * time.Second)
-		if last := s.steps[len(s.steps)-1]; last.Share != 10 {
-			t.Errorf("the ledger's last step is %+v", last)
+		if list := s.recorded(); list[len(list)-1].Share != 10 {
+			t.Errorf("the ledger's last step is %+v", list[len(list)-1])
 		}
 	})
 }

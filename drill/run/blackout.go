@@ -230,15 +230,20 @@ func (b *blackout) openDoor(ctx context.Context, c querschott.Compartment, known
 	return err
 }
 
-// emptied waits until nothing waits in the journal, and looks for every promise once more.
+// emptied waits until nothing waits in the journal, as long as it becomes less, and looks for every promise once more.
 func (b *blackout) emptied(ctx context.Context) error {
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); {
+	const standstill = 15 * time.Second
+	least := -1
+	for end := time.Now().Add(standstill); time.Now().Before(end); {
 		spool, err := b.p.node.Spool(ctx)
 		if err != nil {
 			return err
 		}
 		if spool.Messages == 0 {
 			break
+		}
+		if least < 0 || spool.Messages < least {
+			least, end = spool.Messages, time.Now().Add(standstill)
 		}
 		if err := wait(ctx, 100*time.Millisecond); err != nil {
 			return err
