@@ -70,7 +70,7 @@ func Attach(ctx context.Context, dir string) (*Platform, error) {
 
 // client is one caller's own connections.
 func (p *Platform) client() *http.Client {
-	return &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: p.tls, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 8}}
+	return &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: p.tls.Clone(), ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 8}}
 }
 
 // throwawayPersons is how many insured persons a throwaway platform has.

@@ -68,7 +68,7 @@ func newTraffic(ctx context.Context, p *Platform, v volume) (*traffic, error) {
 	}
 	cards := &cards{p: p, clients: map[*drill.Practice]*issuer.Client{}}
 	t.checker, err = drill.NewChecker(drill.CheckerConfig{
-		World: p.world, URL: p.file.HTTP, TLS: p.tls, Access: cards.access, Presence: cards.presence, Practices: 10, Rate: v.checks, Seed: v.seed,
+		World: p.world, URL: p.file.HTTP, TLS: p.tls.Clone(), Access: cards.access, Presence: cards.presence, Practices: 10, Rate: v.checks, Seed: v.seed,
 	})
 	if err != nil {
 		return nil, err
