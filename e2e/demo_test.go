@@ -27,6 +27,7 @@ import (
 
 // reportFields are the fields of a report, exactly.
 var reportFields = []string{
+	"attack", // null: it is calm
 	"doors.changes", "doors.close_p99_ms", "insurers", "ledger.entries", "ledger.verified", "mail.accepted", "mail.delivered",
 	"mail.duplicates", "mail.lost", "mail.refused_transient", "mail.rejected", "mail.waiting", "seconds",
 	"vsdm.checked", "vsdm.errors", "vsdm.not_modified", "vsdm.p99_ms", "vsdm.records", "vsdm.refused",

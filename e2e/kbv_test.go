@@ -31,7 +31,7 @@ type demonstration struct {
 	err            error // valid after ended
 }
 
-// startDemo starts a demonstration in a directory and waits until it is ready.
+// startDemo starts a demonstration without an attack in a directory and waits until it is ready.
 func startDemo(t testing.TB, dir string, flags ...string) *demonstration {
 	t.Helper()
 	name := filepath.Join(dir, "demo.json")
@@ -39,7 +39,7 @@ func startDemo(t testing.TB, dir string, flags ...string) *demonstration {
 		t.Fatal(err)
 	}
 	d := &demonstration{
-		cmd: exec.Command("querschott", append([]string{"demo", "--data", dir}, flags...)...), stdout: &record{}, stderr: &record{},
+		cmd: exec.Command("querschott", append([]string{"demo", "--data", dir, "--calm"}, flags...)...), stdout: &record{}, stderr: &record{},
 		ended: make(chan struct{}),
 	}
 	d.cmd.Stdout, d.cmd.Stderr = d.stdout, d.stderr

@@ -177,7 +177,7 @@ func (b *Book) settle(c *Case, e *Entry) error {
 	if e.Learned.IsZero() {
 		e.Learned = e.Written
 	}
-	e.Learned, e.Happened = e.Learned.UTC(), e.Happened.UTC()
+	e.Learned, e.Happened = e.Learned.UTC().Truncate(time.Millisecond), e.Happened.UTC().Truncate(time.Millisecond) // as fine as Written
 	if err := e.check(); err != nil {
 		return err
 	}

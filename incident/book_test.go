@@ -366,3 +366,16 @@ func TestDamageInTheMiddle(t *testing.T) {
 		t.Errorf("the other case: %v", err)
 	}
 }
+
+// What happens while it is written down is written down: times are kept in milliseconds, and clocks are finer.
+func TestHappensWhileItIsWritten(t *testing.T) {
+	d := newDesk(t)
+	d.now = d.now.Add(500 * time.Microsecond)
+	c, err := d.book.Begin(t.Context(), Entry{Kind: Fact, By: "anna", Text: "x", Happened: d.now.Add(time.Second)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := c.Entries[0]; !e.Happened.Equal(e.Learned) {
+		t.Errorf("it happened at %s and was learned at %s", e.Happened, e.Learned)
+	}
+}

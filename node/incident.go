@@ -56,6 +56,9 @@ type heard struct {
 	ref    string // of its case
 }
 
+// Pseudonym is what the operators' page calls an actor or a credential.
+func (n *Node) Pseudonym(name string) string { return n.cases.name(name) }
+
 // openCases opens the book of cases and registers it with the early warning, before everybody who acts on an alarm.
 func (n *Node) openCases(context.Context) error {
 	key, err := n.keyring.Secret("incident/names", 32)

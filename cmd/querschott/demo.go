@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,19 +9,24 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/querschott/querschott/drill"
 	"github.com/querschott/querschott/drill/demo"
+	"github.com/querschott/querschott/drill/run"
 	"github.com/querschott/querschott/internal/disk"
+	"github.com/querschott/querschott/node"
 )
 
 func (a *app) demoCommand() *cobra.Command {
 	opt := demo.Options{Rate: 25, Checks: 10, Insured: drill.DefaultPersons}
 	var length time.Duration
 	var report string
+	var calm bool
+	after := 20 * time.Second
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run a platform with 80 invented insurers and practices that send and check cards",
@@ -28,11 +34,15 @@ func (a *app) demoCommand() *cobra.Command {
 check health cards over real HTTPS, two operators. It listens on loopback only. Nobody and nothing in it exists; certificates come from an authority made at the
 start.
 
+After 20 s the January attack is played, unless --calm: a stolen credential of an insurer's employee reads on through the real
+desk interface while clerks look somebody up. The terminal and the page show the early warning, the credential held, the doors,
+how many records were reached, whether the platform's answer to that is exact and proved, and that no mail was lost.
+
 DIR/demo.json says how to get in with other programs: addresses, CA file, a practice's account, the operators' links.
 Close a door on the page and watch: mail for it is refused for now and comes again; mail for the others goes on. Lost is
 found by comparing what the practices got a 250 for with what is in the cells and in the journal.`,
 		Example: `  querschott demo
-  querschott demo --data ./demo --rate 100
+  querschott demo --data ./demo --rate 100 --calm
   querschott demo --for 30s --report -`,
 		Args: limitArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -50,21 +60,21 @@ found by comparing what the practices got a 250 for with what is in the cells an
 			}
 			opt.Version = version()
 			opt.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+			screen := &screen{out: out}
+			if !calm {
+				opt.Beside = screen.attack(run.Show{Seed: opt.Seed, After: after, Dir: opt.Dir, Name: screen.name})
+			}
 			p, err := demo.Open(cmd.Context(), opt)
 			if err != nil {
 				return err
 			}
+			screen.node = p.Node()
 			introduce(out, p.File(), temporary, time.Since(begin))
-			r, err := p.Run(cmd.Context(), length, func(l demo.Line) {
-				fmt.Fprintln(out, l)
-				if l.Trouble != "" {
-					fmt.Fprintln(out, "          last trouble of a practice:", l.Trouble)
-				}
-			})
+			r, err := p.Run(cmd.Context(), length, screen.line)
 			if err != nil {
 				return err
 			}
-			return writeReport(cmd, report, a.output == "json", r)
+			return writeReport(cmd, report, a.output == "json", demoReport{r, screen.course})
 		},
 	}
 	f := cmd.Flags()
@@ -73,6 +83,8 @@ found by comparing what the practices got a 250 for with what is in the cells an
 	f.IntVar(&opt.Insured, "insured", opt.Insured, "synthetic insured persons")
 	f.Uint64Var(&opt.Seed, "seed", 1, "of the invented world")
 	f.DurationVar(&length, "for", 0, "stop after this time (default: run until interrupted)")
+	f.BoolVar(&calm, "calm", false, "without the January attack")
+	f.DurationVar(&after, "attack-after", after, "when the January attack begins")
 	f.StringVar(&report, "report", "", "write a JSON report at the end: a file, or - for standard output")
 	f.StringVar(&opt.Console, "console", "", "address of the operators' page (default: a free loopback port)")
 	f.StringVar(&opt.SMTP, "smtp", "", "address of SMTP with STARTTLS (default: a free loopback port)")
@@ -82,6 +94,59 @@ found by comparing what the practices got a 250 for with what is in the cells an
 	f.StringVar(&opt.Metrics, "metrics", "", "address of the metrics (default: a free loopback port)")
 	f.StringVar(&opt.SMTPS, "smtps", "", "address of SMTP with implicit TLS (default: a free loopback port)")
 	return cmd
+}
+
+// demoReport is a demonstration's report; the attack is null without one.
+type demoReport struct {
+	demo.Report
+	Attack *run.Course `json:"attack"`
+}
+
+// screen is the terminal: a line each second, and what happens in between.
+type screen struct {
+	out    io.Writer
+	node   *node.Node  // set before the demonstration runs
+	course *run.Course // valid after it
+
+	mu   sync.Mutex // guards the field below, and out
+	last demo.Line
+}
+
+func (s *screen) line(l demo.Line) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = l
+	fmt.Fprintln(s.out, l)
+	if l.Trouble != "" {
+		fmt.Fprintln(s.out, "          last trouble of a practice:", l.Trouble)
+	}
+}
+
+// event shows what has happened between two lines.
+func (s *screen) event(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(s.out, "%s  > %s\n", time.Now().Format(time.TimeOnly), text)
+}
+
+func (s *screen) name(real string) string { return s.node.Pseudonym(real) }
+
+// attack plays the January attack beside the demonstration; what goes wrong with it is shown, and ends nothing.
+func (s *screen) attack(show run.Show) func(context.Context) {
+	show.Say, show.Mail = s.event, s.mail
+	return func(ctx context.Context) {
+		var err error
+		if s.course, err = run.Play(ctx, show); err != nil {
+			s.event("the attack could not be played to its end: " + err.Error())
+		}
+	}
+}
+
+// mail says what has become of the practices' mail so far.
+func (s *screen) mail() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fmt.Sprintf("mail  accepted %d, rejected %d, lost %d", s.last.Accepted, s.last.Rejected, s.last.Lost)
 }
 
 func introduce(w io.Writer, f demo.File, temporary bool, took time.Duration) {
@@ -99,7 +164,7 @@ func introduce(w io.Writer, f demo.File, temporary bool, took time.Duration) {
 	fmt.Fprintf(w, "  data   %s%s\n  more   %s\n\n", f.Dir, note, filepath.Join(f.Dir, "demo.json"))
 }
 
-func writeReport(cmd *cobra.Command, to string, asJSON bool, r demo.Report) error {
+func writeReport(cmd *cobra.Command, to string, asJSON bool, r demoReport) error {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err

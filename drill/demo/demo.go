@@ -54,6 +54,9 @@ type Options struct {
 	Drill   bool    // everything says that it is an exercise
 	Version string
 	Log     *slog.Logger
+
+	// Beside is run beside the rest, until the context ends; nil for nothing.
+	Beside func(context.Context)
 }
 
 // File is what DIR/demo.json says: how to get in with other programs.

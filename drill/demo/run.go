@@ -81,6 +81,9 @@ func (p *Platform) Run(ctx context.Context, length time.Duration, show func(Line
 	g.Go(func() error { return p.registry.fill(sending) })
 	g.Go(func() error { return p.serveIssuer(running) })
 	g.Go(func() error { return p.watchDoors(running) })
+	if p.opt.Beside != nil {
+		g.Go(func() error { p.opt.Beside(sending); return nil })
+	}
 	g.Go(func() error {
 		defer stopNode()
 		p.lines(outer, gctx, length, show)

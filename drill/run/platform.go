@@ -98,18 +98,23 @@ func Throwaway(ctx context.Context, seed uint64) (p *Platform, stop func() error
 		cancel()
 		return errors.Join(<-ended, os.RemoveAll(dir))
 	}
-	for {
-		if p, err = Attach(ctx, dir); !errors.Is(err, node.ErrNotRunning) {
-			break
-		}
-		if err = wait(ctx, 20*time.Millisecond); err != nil {
-			break
-		}
-	}
-	if err != nil {
+	if p, err = attachSoon(ctx, dir); err != nil {
 		return nil, nil, errors.Join(err, stop())
 	}
 	return p, stop, nil
+}
+
+// attachSoon finds a platform that is starting.
+func attachSoon(ctx context.Context, dir string) (*Platform, error) {
+	for {
+		p, err := Attach(ctx, dir)
+		if !errors.Is(err, node.ErrNotRunning) {
+			return p, err
+		}
+		if err = wait(ctx, 20*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // wait lets time pass.

@@ -73,21 +73,27 @@ func newTraffic(ctx context.Context, p *Platform, v volume) (*traffic, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, in := range p.world.Insurers()[:v.insurers] {
-		persons, err := p.know(ctx, in, v.known)
+	t.clerks, err = p.clerks(ctx, v.insurers, v.clerks, v.known)
+	return t, err
+}
+
+// clerks are some employees of each of the largest insurers, with tokens; whom they look up is known there.
+func (p *Platform) clerks(ctx context.Context, insurers, each, known int) (list []*clerk, err error) {
+	for _, in := range p.world.Insurers()[:insurers] {
+		persons, err := p.know(ctx, in, known)
 		if err != nil {
 			return nil, err
 		}
 		first, _ := in.Persons()
-		for i := range v.clerks {
+		for i := range each {
 			c := &clerk{employee: p.employee(in, fmt.Sprintf("clerk.%d", i+1)), first: first, persons: persons}
 			if _, _, err := c.login(ctx); err != nil {
 				return nil, err
 			}
-			t.clerks = append(t.clerks, c)
+			list = append(list, c)
 		}
 	}
-	return t, nil
+	return list, nil
 }
 
 // run works until the context ends.
