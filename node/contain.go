@@ -72,7 +72,7 @@ func (n *Node) openContainment(context.Context) (err error) {
 		FS: disk.OS{}, Dir: n.path(runDir), Library: c.library, Automatic: contain.Automatic(n.cfg.Contain.Automatic), Now: n.opt.Now,
 		Hands: contain.Hands{Do: n.doDeed, Undo: n.undoDeed, Tell: n.tellDeed},
 		Alarm: func(what string, err error) {
-			n.log.Error("ALARM: containment: "+what, "err", err, "fix", "see 'querschott contain list'")
+			n.log.Error("ALARM: containment is in trouble", "what", what, "err", err, "fix", "see 'querschott contain list'")
 		},
 	})
 	if err != nil {

@@ -185,6 +185,9 @@ func (p *post) want(t *testing.T, c querschott.Compartment, to querschott.DoorSt
 	if told := p.told[c]; o.To != to || told != to {
 		t.Errorf("%s is %s and the gate was told %s, want %s", c, o.To, told, to)
 	}
+	if share := p.Share(c); share != 100 {
+		t.Errorf("%s is open to %d %% without stages", c, share)
+	}
 }
 
 // inWorld runs a test on a clock that moves when everybody waits.

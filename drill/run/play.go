@@ -95,7 +95,7 @@ func Play(ctx context.Context, opt Show) (*Course, error) {
 // ended is the error of what was not told to end.
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // it was told to end
 	}
 	return err
 }
