@@ -136,6 +136,10 @@ func (j *Judge) Judge(a *watch.Alarm, now time.Time) Decision {
 		d.Why = "nobody was identified, so there is no credential to hold"
 		return d
 	}
+	if a.Kind != watch.Exact && a.Severity == watch.Medium && !s.independent() {
+		d.Why = "one suspicion of medium severity: a person looks first"
+		return d
+	}
 	j.hold(&d, s, a, now)
 	if e.does == holdAndDoor || e.does == door {
 		j.door(&d, s, a, e, now)

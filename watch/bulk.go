@@ -1,6 +1,9 @@
 package watch
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // bulk is D1, bulk read: more different persons in a minute, a quarter of an hour or a day than the role may reach. It counts
 // what was reached, and it hears of it when the gate refused for its own caps.
@@ -18,6 +21,7 @@ var spans = [3]struct {
 
 // bulkTrail is whom one actor reached in the last 24 hours, as long as that is exact.
 type bulkTrail struct {
+	now   int64       // newest time that one of its events claimed
 	steps []bulkStep  // by time; a person stands there once for every second in which it was reached
 	begin [3]bulkStep // where the first steps lie
 	from  [3]int32    // first step within each window
@@ -82,23 +86,36 @@ func (d *bulk) Observe(e *Event, to []Alarm) []Alarm {
 	for held < len(caps) && caps[held] <= exactCap {
 		held++
 	}
-	t.forget(e.Sec, held)
-	t.add(e, held)
+	at := t.claimed(e)
+	t.forget(t.now, held)
+	t.add(e, at, held)
 	for i, most := range caps {
-		n, first := int(t.count[i]), e.Sec
+		n, first := int(t.count[i]), at
 		if i >= held {
 			n, first = t.rough[i].seen.count(), t.rough[i].window*spans[i].seconds
 		} else if int(t.from[i]) < len(t.steps) {
 			first = t.steps[t.from[i]].at
 		}
-		if n <= most || e.Sec-int64(t.over[i]) < spans[i].seconds || e.Late && i < 2 {
+		if n <= most || t.now-int64(t.over[i]) < spans[i].seconds {
 			continue
 		}
-		t.over[i] = uint32(e.Sec)
+		t.over[i] = uint32(t.now)
 		to = append(to, e.alarm("D1", spans[i].cause, Exact, High,
 			Number{"persons", float64(n), spans[i].unit}, Number{"cap", float64(most), spans[i].unit}).since(first, n))
 	}
 	return to
+}
+
+// claimed returns the second at which an event counts, and moves the actor's time on. A gate that was cut off delivers its
+// events all at once: they count when they happened, not when they came. What claims to be older than a day counts in the
+// longest window only, so that nobody hides behind a wrong clock; what claims to be from the future has been set right already.
+func (t *bulkTrail) claimed(e *Event) int64 {
+	at := min(e.Access.Time.Unix(), e.Sec)
+	if e.Sec-at >= spans[2].seconds {
+		at = e.Sec - spans[1].seconds
+	}
+	t.now = max(t.now, at)
+	return at
 }
 
 // forget moves the windows on.
@@ -166,47 +183,65 @@ func (t *bulkTrail) index(from int) {
 }
 
 // add counts a person to every window in which it is new.
-func (t *bulkTrail) add(e *Event, held int) {
-	if held < len(spans) && t.rough == nil {
-		t.rough = &[3]roughWindow{}
-	}
-	for i := held; i < len(spans); i++ {
-		r := &t.rough[i]
-		if w := e.Sec / spans[i].seconds; w != r.window {
-			r.seen.reset()
-			r.window = w
-		}
-		r.seen.add(e.Subject)
-	}
+func (t *bulkTrail) add(e *Event, at int64, held int) {
+	t.addRough(e.Subject, at, held)
 	if held == 0 {
 		return
 	}
 	from := int(t.from[held-1])
-	at := t.newest(e.Subject, from)
-	if at == e.Sec {
-		return
-	}
-	e.Fresh = at == 0 || e.Sec-at >= spans[2].seconds
-	if e.Sec-at >= spans[held-1].seconds {
-		at = 0
-	}
-	if len(t.steps)-from > maxSteps {
+	old := t.newest(e.Subject, from)
+	e.Fresh = old == 0 || at-old >= spans[2].seconds
+	switch {
+	case old >= at || t.now-at >= spans[held-1].seconds:
+		return // counted already, or too old for every window
+	case len(t.steps)-from > maxSteps:
 		return // far above every exact cap, which has raised its alarm; memory stays bounded
+	case t.now-old >= spans[held-1].seconds:
+		old = 0
 	}
+	place := len(t.steps)
+	for place > from && t.steps[place-1].at > at {
+		place--
+	}
+	t.steps = slices.Insert(t.steps, place, bulkStep{e.Subject, at})
 	for i := range held {
-		if at == 0 || e.Sec-at >= spans[i].seconds {
+		switch {
+		case t.now-at >= spans[i].seconds:
+			t.from[i]++ // it lies before this window
+		case old == 0 || t.now-old >= spans[i].seconds:
 			t.count[i]++
 		}
 	}
-	t.steps = append(t.steps, bulkStep{e.Subject, e.Sec})
+	t.remember(bulkStep{e.Subject, at}, from)
+}
+
+// addRough counts a person to the windows that do not hold every one. A shorter window that is over is not opened again.
+func (t *bulkTrail) addRough(person uint64, at int64, held int) {
+	if held < len(spans) && t.rough == nil {
+		t.rough = &[3]roughWindow{}
+	}
+	for i := held; i < len(spans); i++ {
+		r, w := &t.rough[i], at/spans[i].seconds
+		if w > r.window {
+			r.seen.reset()
+			r.window = w
+		}
+		if w == r.window || i == 2 {
+			r.seen.add(person)
+		}
+	}
+}
+
+// remember notes a step in the table of who was reached last.
+func (t *bulkTrail) remember(step bulkStep, from int) {
 	switch {
 	case t.last == nil && len(t.steps)-from > fewSteps || t.last != nil && 4*(t.live+1) > 3*len(t.last):
 		t.index(from)
 	case t.last != nil:
-		s := t.find(e.Subject)
+		s := t.find(step.person)
 		if s.at == 0 {
 			t.live++
 		}
-		*s = bulkStep{e.Subject, e.Sec}
+		*s = step
 	}
 }

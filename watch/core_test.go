@@ -94,6 +94,24 @@ func TestFutureMustBeConfirmed(t *testing.T) {
 	}
 }
 
+// What a gate that was cut off delivers at once counts when it happened, and a burst among it is one.
+func TestEventsOfOneBatch(t *testing.T) {
+	batch := func(apart float64) (events []querschott.Access) {
+		for i := range 25 { // the newest claims to be a second old
+			events = append(events, at(uint64(i+2), 1199-float64(24-i)*apart, i))
+		}
+		return events
+	}
+	clock := at(1, 1200, 0)
+	clock.Gate, clock.Actor, clock.Credential = "other", "colleague", "colleague"
+	if got := causes(see(t, watch.Config{}, append([]querschott.Access{clock}, batch(4)...)...)); got != nil {
+		t.Errorf("15 persons a minute in one batch: got %v, want nothing", got)
+	}
+	if got := causes(see(t, watch.Config{}, append([]querschott.Access{clock}, batch(2)...)...)); !slices.Equal(got, []string{"cap-minute"}) {
+		t.Errorf("30 persons a minute in one batch: got %v, want cap-minute", got)
+	}
+}
+
 // Events that come late are no burst of the minute in which they come.
 func TestLateEvents(t *testing.T) {
 	var events []querschott.Access

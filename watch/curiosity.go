@@ -19,6 +19,7 @@ type curiosity struct {
 	told     map[querschott.IK]int // alarms of the running week
 	week     int
 	budget   int
+	credit   float64 // alarms that may be told of all insurers together
 	list     []Curious
 }
 
@@ -50,15 +51,17 @@ type visit struct {
 }
 
 const (
-	visitsHeld  = 32  // persons of one actor
-	visitApart  = 600 // seconds after which looking again is coming back
-	visitForget = 28  // days
-	curiousMin  = 6.5 // score from which on somebody is named
-	curiousList = 10  // places of an insurer in the list
+	visitsHeld  = 32   // persons of one actor
+	visitApart  = 600  // seconds after which looking again is coming back
+	visitForget = 28   // days
+	curiousMin  = 6.5  // score from which on somebody is named
+	curiousList = 10   // places of an insurer in the list
+	curiousOf   = 5000 // actors for whom there is one alarm a week, however many insurers they are of
+	curiousSave = 7    // alarms that may be saved up
 )
 
 func newCuriosity(budget int) *curiosity {
-	return &curiosity{told: map[querschott.IK]int{}, budget: max(budget, 1)}
+	return &curiosity{told: map[querschott.IK]int{}, budget: max(budget, 1), credit: 1}
 }
 
 func (*curiosity) Name() string { return "D9" }
@@ -157,8 +160,10 @@ func (d *curiosity) Tick(now time.Time, to []Alarm) []Alarm {
 		clear(d.told)
 	}
 	d.rank(now)
+	d.credit = min(d.credit+float64(d.held.keys)/(7*curiousOf), curiousSave)
 	for i, c := range d.list {
-		if a := d.named(i); a != nil && c.Score >= curiousMin && d.told[c.Insurer] < d.budget {
+		if a := d.named(i); a != nil && c.Score >= curiousMin && d.told[c.Insurer] < d.budget && d.credit >= 1 {
+			d.credit--
 			d.told[c.Insurer]++
 			to = append(to, *a)
 		}

@@ -22,7 +22,7 @@ type paceTrail struct {
 
 // personRule: as for R2, but a campaign alone is no alarm: the sum must come from several days.
 var personRule = rule{
-	k: 1.75, h: 15, oneFloor: 400, oneSD: 20, oneTimes: 10, relative: 0.25, least: 40, ownDays: 10, others: 8, share: 1.5,
+	k: 1.75, h: 15, oneFloor: 400, oneSD: 20, oneTimes: 10, relative: 0.25, least: 40, ownDays: 10, others: 8, together: true, share: 1.5,
 }
 
 const (

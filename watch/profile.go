@@ -19,6 +19,7 @@ type rule struct {
 	ownDays   int     // own days from which on the own mean counts
 	strangers bool    // an actor without own days is compared with its peers
 	others    int     // present keys from which on they say how much today is more than usual; 0: never
+	together  bool    // who rises with most of his group is explained by it, however much it rises
 	share     float64 // deviations above its mean up to which a key's value counts for the others
 }
 
@@ -32,9 +33,12 @@ const (
 	seldom      = 1.0 / 6000 // alarms for each member's day above which a rule becomes stricter
 	seldomLeast = 3          // alarms of the last weeks below which it does not
 	strictest   = 2.0
-	fewPeers    = 8   // members below which a group asks its role
-	crowd       = 20  // members present from which on a group has a common factor
-	maxCommon   = 3.0 // the common factor is at most this
+	fewPeers    = 8    // members below which a group asks its role
+	crowd       = 20   // members present from which on a group has a common factor
+	maxCommon   = 3.0  // the common factor is at most this
+	fewest      = 3    // members present below which nobody is explained by the others
+	fewRisers   = 6    // below which all of them must rise, not most
+	maxLift     = 30.0 // which is at most this
 )
 
 // profile is what is known of one key: its own past, and today. What every event needs stands first.
@@ -73,6 +77,10 @@ type peers struct {
 	strict float64 // the sum's limit is so many times the rule's; 0: once
 	rate   float64 // alarms for each member's day, of the last weeks
 	recent float64 // alarms of the last weeks
+
+	lift   float64 // what the middle member does today, as a multiple of what is expected of it; see peers.middle
+	lifted int     // members' values that had risen when it was taken
+	rises  int     // of members' values today
 
 	value    float64 // today, each member capped
 	expected float64 // today
@@ -226,16 +234,42 @@ func (p *profiler) add(f *profile, by float64) verdict {
 	if f.told {
 		return verdict{}
 	}
-	v := p.judge(f)
+	f.group.rises++
+	v := p.judge(f, p.common(f))
+	if v.cause != "" && p.rule.together {
+		v = p.judge(f, max(v.g, f.group.middle()))
+	}
 	f.told = v.cause != ""
 	return v
 }
 
-func (p *profiler) judge(f *profile) verdict {
+// middle is how much more than expected the middle member of a group does today; of a small group the one that does least. It moves when most
+// members do and not before, so that a few thieves explain nobody: a process whose cases are not linked yet, a form that
+// lost its reference at one insurer. What the group does is told of as the group's.
+func (g *peers) middle() float64 {
+	if len(g.members) < fewest {
+		return 1
+	}
+	most := 0.5
+	if len(g.members) < fewRisers {
+		most = 0
+	}
+	if g.lift == 0 || g.rises-g.lifted > len(g.members)/4 {
+		list := make([]float64, 0, len(g.members))
+		for _, f := range g.members {
+			list = append(list, (f.value+1)/(f.base+1))
+		}
+		g.lift, g.lifted = min(max(quantile(list, most), 1), maxLift), g.rises
+	}
+	return g.lift
+}
+
+// judge compares today with what is expected when everybody does g times as much.
+func (p *profiler) judge(f *profile, g float64) verdict {
 	if f.sd == 0 {
 		return verdict{}
 	}
-	r, g := &p.rule, p.common(f)
+	r := &p.rule
 	v := verdict{u: f.value, mu: f.base * g, sd: f.sd * g, g: g, n: f.n, peer: f.circle().median, known: f.circle().known}
 	v.z = min((v.u-v.mu)/v.sd, winsor)
 	v.c = max(0, f.c+v.z-r.k)
@@ -274,7 +308,11 @@ func (v *verdict) numbers(unit string) []Number {
 // before its baseline learns.
 func (p *profiler) close(end func(*profile)) {
 	for _, f := range p.present {
-		v := p.judge(f)
+		g := p.common(f)
+		if p.rule.together {
+			g = max(g, f.group.middle())
+		}
+		v := p.judge(f, g)
 		end(f)
 		switch {
 		case f.told:
@@ -358,6 +396,7 @@ func (p *profiler) regroup() {
 	for _, g := range p.groups {
 		clear(g.members)
 		g.members, g.means, g.value, g.expected = g.members[:0], g.means[:0], 0, 0
+		g.lift, g.lifted, g.rises = 0, 0, 0
 	}
 	sds := map[*peers][]float64{}
 	if p.gone > 0 {

@@ -22,8 +22,8 @@ type pulse struct {
 }
 
 const (
-	pulseLeast = 60 // events in the hour before from which on silence is odd
-	othersMin  = 30 // events of other gates meanwhile that show that there is traffic
+	pulseLeast = 120 // events in the hour before from which on silence is odd
+	othersMin  = 30  // events of other gates meanwhile that show that there is traffic
 )
 
 func newSilence(o *order) *silence { return &silence{order: o, gates: map[string]*pulse{}} }
@@ -78,13 +78,19 @@ func (d *silence) Tick(now time.Time, to []Alarm) []Alarm {
 
 // listen compares the ten minutes that have just ended with the hour before.
 func (d *silence) listen(now time.Time, to []Alarm) []Alarm {
-	all := 0
+	all, before := 0, 0
 	for _, p := range d.gates {
 		all += p.count[0]
+		for _, n := range p.count[1:] {
+			before += n
+		}
+	}
+	if all < othersMin || 12*all < before { // everybody goes home
+		return to
 	}
 	for _, g := range d.order.names() {
 		p := d.gates[g.name]
-		if p == nil || p.silent || p.count[0] > 0 || all < othersMin {
+		if p == nil || p.silent || p.count[0] > 0 {
 			continue
 		}
 		hour := 0

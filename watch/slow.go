@@ -28,7 +28,7 @@ type slowTrail struct {
 // slowRule: k and h let an ordinary actor cross once in some thousand days. The one-day rule stands above what a day of
 // postponed paperwork brings.
 var slowRule = rule{
-	k: 1.5, h: 12, oneFloor: 40, oneSD: 12, oneTimes: 12, relative: 0.2, least: 8, ownDays: 5, strangers: true, others: 8, share: 1.5,
+	k: 1.5, h: 12, oneFloor: 40, oneSD: 12, oneTimes: 12, relative: 0.2, least: 8, ownDays: 5, strangers: true, others: 8, together: true, share: 1.5,
 }
 
 const (
@@ -85,8 +85,11 @@ func (d *slow) Observe(e *Event, to []Alarm) []Alarm {
 		return to
 	}
 	cause, severity := "unexplained-sum", Medium
-	if v.cause == "day" {
+	switch {
+	case v.cause == "day":
 		cause, severity = "unexplained-day", High
+	case f.rest > 0: // for the second time within days, and far above the limit that sufficed for the first
+		severity = High
 	}
 	return append(to, e.alarm("D10", cause, Statistical, severity, v.numbers("persons")...).since(f.first, f.events))
 }
