@@ -161,7 +161,7 @@ func scriptPassword(ts *testscript.TestScript, neg bool, args []string) {
 func TestHelp(t *testing.T) {
 	var walk func(path []string)
 	walked := 0
-	subcommand := regexp.MustCompile(`(?m)^  ([a-z]+) +\S`)
+	subcommand := regexp.MustCompile(`(?m)^  ([a-z-]+) +\S`)
 	walk = func(path []string) {
 		walked++
 		text := command(t, append(append([]string{}, path...), "--help")...)

@@ -284,7 +284,7 @@ func (a *app) askScope(ctx context.Context, credentials []string, w *window, key
 
 func (a *app) incidentList() *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Short: "List all cases", Args: limitArgs(cobra.NoArgs), Example: "  querschott incident list",
+		Use: "list", Short: "List all cases with their state", Args: limitArgs(cobra.NoArgs), Example: "  querschott incident list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, _, err := a.client()
 			if err != nil {
@@ -307,7 +307,7 @@ func (a *app) incidentList() *cobra.Command {
 
 func (a *app) incidentShow() *cobra.Command {
 	return &cobra.Command{
-		Use: "show REF", Short: "Show one case", Args: limitArgs(cobra.ExactArgs(1)), Example: "  querschott incident show VF-2026-0001",
+		Use: "show REF", Short: "Show one case with its timeline", Args: limitArgs(cobra.ExactArgs(1)), Example: "  querschott incident show VF-2026-0001",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			x, err := a.incident(cmd.Context(), args[0])
 			if err != nil {
