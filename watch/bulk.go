@@ -110,7 +110,7 @@ func (d *bulk) Observe(e *Event, to []Alarm) []Alarm {
 // events all at once: they count when they happened, not when they came. What claims to be older than a day counts in the
 // longest window only, so that nobody hides behind a wrong clock; what claims to be from the future has been set right already.
 func (t *bulkTrail) claimed(e *Event) int64 {
-	at := min(e.Access.Time.Unix(), e.Sec)
+	at := min(e.Time.Unix(), e.Sec)
 	if e.Sec-at >= spans[2].seconds {
 		at = e.Sec - spans[1].seconds
 	}
