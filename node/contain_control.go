@@ -101,22 +101,11 @@ func containText(domain, verb, run string, number int, at time.Time) string {
 
 // controlContain takes a signed note of containText.
 func (n *Node) controlContain(r *http.Request) (any, error) {
-	d, err := decode[struct {
-		Note []byte `json:"note"`
-	}](r)
+	who, text, err := n.signedByOperator(r, "the change of a run")
 	if err != nil {
 		return nil, err
 	}
-	for _, op := range n.roster {
-		known, err := verifiers(op)
-		if err != nil {
-			return nil, err
-		}
-		if signed, err := note.Open(d.Note, known); err == nil {
-			return n.obeyContain(r.Context(), op.Name, signed.Text)
-		}
-	}
-	return nil, querschott.Refuse(querschott.CodeForbidden, "the change of a run is not signed by an operator of this node")
+	return n.obeyContain(r.Context(), who, text)
 }
 
 func (n *Node) obeyContain(ctx context.Context, who querschott.Actor, text string) (any, error) {

@@ -44,22 +44,32 @@ func denyText(domain, change string, at time.Time, list []ident.Revocation) (str
 
 // controlDeny takes a signed note of denyText.
 func (n *Node) controlDeny(r *http.Request) (any, error) {
+	who, text, err := n.signedByOperator(r, "the change of the deny list")
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, n.obeyDeny(r.Context(), who, text)
+}
+
+// signedByOperator reads a signed note from a request and returns which operator signed which text. What says what was not
+// signed if nobody has.
+func (n *Node) signedByOperator(r *http.Request, what string) (who querschott.Actor, text string, err error) {
 	d, err := decode[struct {
 		Note []byte `json:"note"`
 	}](r)
 	if err != nil {
-		return nil, err
+		return "", "", err
 	}
 	for _, op := range n.roster {
 		known, err := verifiers(op)
 		if err != nil {
-			return nil, err
+			return "", "", err
 		}
 		if signed, err := note.Open(d.Note, known); err == nil {
-			return struct{}{}, n.obeyDeny(r.Context(), op.Name, signed.Text)
+			return op.Name, signed.Text, nil
 		}
 	}
-	return nil, querschott.Refuse(querschott.CodeForbidden, "the change of the deny list is not signed by an operator of this node")
+	return "", "", querschott.Refuse(querschott.CodeForbidden, "%s is not signed by an operator of this node", what)
 }
 
 func (n *Node) obeyDeny(ctx context.Context, who querschott.Actor, text string) error {

@@ -311,22 +311,11 @@ func incidentText(domain string, at time.Time, c *IncidentChange) (string, error
 
 // controlIncidentChange takes a signed note of incidentText.
 func (n *Node) controlIncidentChange(r *http.Request) (any, error) {
-	d, err := decode[struct {
-		Note []byte `json:"note"`
-	}](r)
+	who, text, err := n.signedByOperator(r, "the entry")
 	if err != nil {
 		return nil, err
 	}
-	for _, op := range n.roster {
-		known, err := verifiers(op)
-		if err != nil {
-			return nil, err
-		}
-		if signed, err := note.Open(d.Note, known); err == nil {
-			return n.obeyIncident(r.Context(), op.Name, signed.Text)
-		}
-	}
-	return nil, querschott.Refuse(querschott.CodeForbidden, "the entry is not signed by an operator of this node")
+	return n.obeyIncident(r.Context(), who, text)
 }
 
 func (n *Node) obeyIncident(ctx context.Context, who querschott.Actor, text string) (any, error) {
