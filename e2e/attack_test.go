@@ -78,7 +78,8 @@ func newAttacked(t *testing.T) *attacked {
 		_, _ = io.WriteString(w, `{"resourceType":"Patient","id":"1"}`)
 	}))
 	t.Cleanup(behind.Close)
-	more := map[string]string{"http.header_timeout": "4s", "http.idle_timeout": "20s"}
+	// One credential plays all the attacks; held by itself, it would not get to the next.
+	more := map[string]string{"http.header_timeout": "4s", "http.idle_timeout": "20s", "contain.automatic": "off"}
 	for k, v := range unlimited {
 		more[k] = v
 	}
