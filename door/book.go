@@ -54,12 +54,20 @@ type Config struct {
 	Judge      func(c querschott.Compartment, since, until time.Time) error
 	RecordStep func(context.Context, Order, Step) error
 
-	// Last returns what the ledger remembers of a compartment: epoch and state of the last order that was recorded,
-	// false if there is none. Nil: nobody remembers, and a file is believed for its signatures alone.
-	Last func(querschott.Compartment) (epoch uint64, to querschott.DoorState, ok bool)
+	// Last returns what the ledger remembers of a compartment, false if there is nothing. Nil: nobody remembers, and a file is
+	// believed for its signatures alone.
+	Last func(querschott.Compartment) (Mark, bool)
 
 	Now func() time.Time
 	Log *slog.Logger
+}
+
+// Mark is what the ledger remembers of a door: the last order that was recorded, and how far it had come with its stages.
+type Mark struct {
+	Epoch  uint64
+	To     querschott.DoorState
+	Stages Plan
+	Share  int // per cent, of an order with stages
 }
 
 // Book holds the doors of a node. All methods may be called at the same time.
@@ -124,9 +132,9 @@ func Open(cfg Config) (*Book, error) {
 
 // load never fails: what cannot be trusted is hold.
 func (b *Book) load(c querschott.Compartment) *door {
-	last, known := Order{Compartment: c}, false
+	last, known := Mark{}, false
 	if b.cfg.Last != nil {
-		last.Epoch, last.To, known = b.cfg.Last(c)
+		last, known = b.cfg.Last(c)
 	}
 	d := &door{ledger: newTurn(), file: newTurn()}
 	s, err := b.read(c, "order")
@@ -150,7 +158,7 @@ func (b *Book) load(c querschott.Compartment) *door {
 	d.current.Store(s)
 	d.onDisk.order = s
 	d.replaced, d.stop = context.WithCancelCause(context.Background())
-	b.loadStep(c, d)
+	b.loadStep(c, d, last)
 	b.loadProposal(c, d)
 	return d
 }
@@ -158,7 +166,7 @@ func (b *Book) load(c querschott.Compartment) *door {
 // distrust says why a door's file must not be believed, nil if it may. Whoever writes our files can put there whatever was
 // ever signed, and a single operator can sign a narrowing of a state that the door is not in. So the file may not let out
 // more than the last order in the ledger does: what widens is in the ledger before it is in a file.
-func (b *Book) distrust(s *signed, last Order) error {
+func (b *Book) distrust(s *signed, last Mark) error {
 	o, service := s.order, s.order.Compartment.Service
 	switch {
 	case o.From == o.To:
@@ -177,8 +185,20 @@ func (b *Book) distrust(s *signed, last Order) error {
 		return fmt.Errorf("the ledger remembers another order of epoch %d", o.Epoch)
 	case Widens(service, last.To, o.To):
 		return errors.New("it lets something out that the ledger does not know of")
+	case !last.binds(service, o):
+		return fmt.Errorf("the ledger remembers an opening in stages, %q at %d %%, and the order has the stages %q", last.Stages, last.Share, o.Stages)
 	}
 	return nil
+}
+
+// binds reports whether an order keeps the plan that the ledger remembers. Whoever may narrow alone could otherwise turn an
+// opening for a tenth of the callers into one for all of them who read. Behind its last stage a door is open like any other,
+// and what follows needs no plan.
+func (m Mark) binds(service querschott.Service, o Order) bool {
+	if m.Stages == "" || o.Stages == m.Stages || !Widens(service, querschott.Closed, o.To) {
+		return true
+	}
+	return m.Share == whole && o.Epoch > m.Epoch && o.Stages == ""
 }
 
 func (b *Book) loadProposal(c querschott.Compartment, d *door) {

@@ -198,8 +198,9 @@ func (b *Book) recordOwed(ctx context.Context, d *door) error {
 	}
 }
 
-// loadStep reads how far a door had come. What cannot be believed means the first stage.
-func (b *Book) loadStep(c querschott.Compartment, d *door) {
+// loadStep reads how far a door had come. What cannot be believed means the first stage; so does a step that lets more out
+// than the last one in the ledger, which an earlier step does when the door has fallen back.
+func (b *Book) loadStep(c querschott.Compartment, d *door, last Mark) {
 	raw, err := disk.ReadFile(b.cfg.FS, b.path(c, "stage"), maxNote)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
@@ -209,6 +210,9 @@ func (b *Book) loadStep(c querschott.Compartment, d *door) {
 		s, err = b.roster.openStep(raw)
 	}
 	d.onDisk.step = &signed{}
+	if err == nil && last.Stages != "" && s.step.Epoch == last.Epoch && s.step.Share > last.Share {
+		err = fmt.Errorf("it has %d %%, but the ledger remembers %d %%", s.step.Share, last.Share)
+	}
 	if err == nil && d.current.Load().fits(s.step) {
 		d.step.Store(s)
 		d.onDisk.step = s

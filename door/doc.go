@@ -16,8 +16,8 @@
 //   - Epochs of a compartment rise by one with every order. An order drafted against an older epoch is refused, so a
 //     closing in between always defeats an opening.
 //   - After a crash a door has the state of its last order on disk. A file that is missing, damaged, not signed by who
-//     must have signed it, older than the ledger remembers, or more open than the ledger knows of means hold; closed, if
-//     file or ledger say that the door was closed.
+//     must have signed it, older than the ledger remembers, more open than the ledger knows of, or with another plan of
+//     stages than the ledger has means hold; closed, if file or ledger say that the door was closed.
 //
 // An opening is in the ledger before it is in force. If it then fails, or a closing overtakes it, the next order has the
 // same epoch: of two orders of one epoch the later one in the ledger counts, and the earlier one never came into force.

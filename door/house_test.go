@@ -157,6 +157,7 @@ type ledger struct {
 
 	mu      sync.Mutex
 	entries []door.Order
+	steps   []door.Step
 	busy    map[querschott.Compartment]bool
 	broken  error // the first broken promise
 }
@@ -203,11 +204,20 @@ func (l *ledger) last(c querschott.Compartment) (o door.Order, ok bool) {
 	return o, ok
 }
 
-func (l *ledger) Last(c querschott.Compartment) (uint64, querschott.DoorState, bool) {
+func (l *ledger) Last(c querschott.Compartment) (door.Mark, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	o, ok := l.last(c)
-	return o.Epoch, o.To, ok
+	m := door.Mark{Epoch: o.Epoch, To: o.To, Stages: o.Stages}
+	if shares := o.Stages.Shares(); len(shares) > 0 {
+		m.Share = shares[0]
+	}
+	for _, st := range l.steps {
+		if st.Compartment == c && st.Epoch == o.Epoch {
+			m.Share = st.Share
+		}
+	}
+	return m, ok
 }
 
 // of returns what was recorded of a compartment.

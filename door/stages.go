@@ -45,6 +45,12 @@ func (p Plan) Shares() []int {
 	return shares
 }
 
+// Every returns how long an interval is, 0 if there are no stages.
+func (p Plan) Every() time.Duration {
+	_, every, _ := p.parse() // what is in an order has been checked
+	return every
+}
+
 // parse refuses everything that MakePlan would write differently.
 func (p Plan) parse() (shares []int, every time.Duration, err error) {
 	if p == "" {

@@ -22,10 +22,9 @@ const plan door.Plan = "10,50,100 every 5m0s"
 type staged struct {
 	*house
 
-	mu    sync.Mutex // guards the fields below: the book runs beside the test
-	bad   error      // what the judge says
-	steps []door.Step
-	fail  error // of the ledger of steps
+	mu   sync.Mutex // guards the fields below: the book runs beside the test
+	bad  error      // what the judge says
+	fail error      // of the ledger of steps
 }
 
 // set says what the judge and the ledger of steps answer from then on.
@@ -37,9 +36,9 @@ func (s *staged) set(bad, fail error) {
 
 // recorded returns the steps that the ledger has.
 func (s *staged) recorded() []door.Step {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.steps)
+	s.ledger.mu.Lock()
+	defer s.ledger.mu.Unlock()
+	return slices.Clone(s.ledger.steps)
 }
 
 func newStaged(t failer) *staged {
@@ -60,7 +59,9 @@ func (s *staged) open() *door.Book {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.fail == nil {
-			s.steps = append(s.steps, st)
+			s.ledger.mu.Lock()
+			s.ledger.steps = append(s.ledger.steps, st)
+			s.ledger.mu.Unlock()
 		}
 		return s.fail
 	}
@@ -197,6 +198,78 @@ func TestStagesForwardNeedTheLedger(t *testing.T) {
 	})
 }
 
+// TestTamperedPlanMeansHold: whoever can write the doors' files and sign for one operator gets nobody past a stage. The
+// ledger remembers the plan and how far it had come.
+func TestTamperedPlanMeansHold(t *testing.T) {
+	const file = "doors/109500969-vsdm.order"
+	read := func(o door.Order, p door.Plan) door.Order {
+		o.From, o.To, o.Inverse, o.Actor, o.Stages = querschott.Open, querschott.ReadOnly, querschott.Open, "anna", p
+		return o
+	}
+	next := func(o door.Order) door.Order { o.Epoch++; return o }
+	for name, c := range map[string]struct {
+		climbed bool // to the whole
+		forge   func(o door.Order) door.Order
+		who     []string
+		want    querschott.DoorState
+		share   int
+	}{
+		"nothing":                        {false, func(o door.Order) door.Order { return o }, []string{"anna", "bob"}, querschott.Open, 10},
+		"read-only for all":              {false, func(o door.Order) door.Order { return next(read(o, "")) }, []string{"anna"}, querschott.Hold, 100},
+		"read-only for all, same epoch":  {false, func(o door.Order) door.Order { return read(o, "") }, []string{"anna"}, querschott.Hold, 100},
+		"a plan of one's own":            {false, func(o door.Order) door.Order { return next(read(o, "99,100 every 1s")) }, []string{"anna"}, querschott.Hold, 100},
+		"the same shares, faster":        {false, func(o door.Order) door.Order { return next(read(o, "10,50,100 every 1s")) }, []string{"anna"}, querschott.Hold, 100},
+		"an opening that never was":      {false, func(o door.Order) door.Order { o.Stages = ""; return o }, []string{"anna", "bob"}, querschott.Hold, 100},
+		"the plan kept":                  {false, func(o door.Order) door.Order { return next(read(o, plan)) }, []string{"anna"}, querschott.ReadOnly, 10},
+		"closed":                         {false, func(o door.Order) door.Order { o = next(read(o, "")); o.To = querschott.Closed; return o }, []string{"anna"}, querschott.Closed, 100},
+		"read-only behind the last":      {true, func(o door.Order) door.Order { return next(read(o, "")) }, []string{"anna"}, querschott.ReadOnly, 100},
+		"another plan behind the last":   {true, func(o door.Order) door.Order { return next(read(o, "99,100 every 1s")) }, []string{"anna"}, querschott.Hold, 100},
+		"the same epoch behind the last": {true, func(o door.Order) door.Order { return read(o, "") }, []string{"anna"}, querschott.Hold, 100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStaged(t)
+				b := s.open()
+				stop := run(b)
+				s.widen(b, s.request(vsdm))
+				if c.climbed {
+					pass(21 * time.Minute)
+				}
+				stop()
+				o, _ := b.Current(vsdm)
+				s.writeFile(file, s.signed(c.forge(o), c.who...))
+				b = s.open()
+				if b.State(vsdm) != c.want || b.Share(vsdm) != c.share {
+					t.Errorf("the door is %s at %d, want %s at %d", b.State(vsdm), b.Share(vsdm), c.want, c.share)
+				}
+			})
+		})
+	}
+}
+
+// TestEarlierStepIsNotBelieved: a door that has fallen back is not led forward by the step of before.
+func TestEarlierStepIsNotBelieved(t *testing.T) {
+	const file = "doors/109500969-vsdm.stage"
+	synctest.Test(t, func(t *testing.T) {
+		s := newStaged(t)
+		b := s.open()
+		stop := run(b)
+		s.widen(b, s.request(vsdm))
+		pass(11 * time.Minute)
+		before := s.readFile(file)
+		s.set(errors.New("alarm"), nil)
+		pass(6 * time.Minute)
+		stop()
+		if b.Share(vsdm) != 10 {
+			t.Fatalf("it has not fallen back: %d", b.Share(vsdm))
+		}
+		s.writeFile(file, before)
+		if b = s.open(); b.State(vsdm) != querschott.Open || b.Share(vsdm) != 10 {
+			t.Errorf("with the step of before: %s at %d", b.State(vsdm), b.Share(vsdm))
+		}
+	})
+}
+
 // TestNarrowingKeepsThePlan: one operator cannot get past a stage by making an opening a little narrower.
 func TestNarrowingKeepsThePlan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -290,11 +363,11 @@ func TestStagesModel(t *testing.T) {
 				case o != was && is != 10:
 					t.Fatalf("an opening begins with %d", is)
 				case o == was && is > share:
-					if at := slices.Index(shares, is); shares[at-1] != share || len(s.steps) == seen || s.steps[len(s.steps)-1].Share != is || s.bad != nil {
-						t.Fatalf("from %d to %d, the ledger has %v", share, is, s.steps)
+					if at := slices.Index(shares, is); shares[at-1] != share || len(s.recorded()) == seen || s.recorded()[len(s.recorded())-1].Share != is || s.bad != nil {
+						t.Fatalf("from %d to %d, the ledger has %v", share, is, s.recorded())
 					}
 				}
-				was, share, seen = o, is, len(s.steps)
+				was, share, seen = o, is, len(s.recorded())
 			},
 		})
 	})

@@ -87,7 +87,7 @@ func (l *Ledger) fillOne(r *request, s *scratch, e *Entry, now time.Time) error 
 	leaf := Leaf{
 		Kind: e.Kind, Service: e.Compartment.Service, Action: e.Action, Data: e.Data, Outcome: e.Outcome,
 		Reason: e.Reason, Role: e.Role, Purpose: e.Purpose, Insurer: e.Compartment.Insurer, Time: at,
-		Records: e.Records, Epoch: e.Epoch, Commit: commitment(s.plain),
+		Records: e.Records, Epoch: e.Epoch, Stages: e.Stages, Commit: commitment(s.plain),
 	}
 	h := keys.pseudonyms.get()
 	leaf.Actor, leaf.Credential = keys.named(h, ofActor, string(e.Actor)), keys.named(h, ofCredential, string(e.Credential))

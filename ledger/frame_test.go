@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"github.com/querschott/querschott/ledger/proof"
 	"github.com/querschott/querschott/ledger/tile"
@@ -54,13 +55,21 @@ func TestStateRoundTrip(t *testing.T) {
 	s := &state{seq: 9, pos: walPosition{3, 4096}, logs: []logState{
 		{logID{109500969, 2026}, tile.Tree{Size: 3, Peaks: []tile.Hash{{1}, {2}}}, 77, []tile.Hash{{3}}},
 	}}
-	e := (&Leaf{Kind: KindDoorChange, Service: "eau", Insurer: "109500969", Action: ActionHold, Epoch: 8}).Bytes()
+	e := (&Leaf{Kind: KindDoorChange, Service: "eau", Insurer: "109500969", Action: ActionHold, Epoch: 8, Stages: aPlan}).Bytes()
 	s.epochs.note(e)
 	got, err := parseState(s.marshal())
-	if err != nil || !bytes.Equal(got.marshal(), s.marshal()) || got.epochs[0].mark != (DoorMark{8, ActionHold}) {
+	if err != nil || !bytes.Equal(got.marshal(), s.marshal()) || got.epochs[0].mark != (DoorMark{8, ActionHold, aPlan}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
+	// One of the version before lacks the stages, and is read.
+	before := append([]byte(stateBefore), s.marshal()[len(stateMagic):]...)
+	got, err = parseState(before[:len(before)-stagesSize])
+	if err != nil || got.epochs[0].mark != (DoorMark{8, ActionHold, Stages{}}) {
+		t.Errorf("of the version before: got %+v, %v", got, err)
+	}
 }
+
+var aPlan = Stages{Share: 10, Plan: [8]uint8{10, 100}, Every: time.Minute}
 
 func FuzzParseFrame(f *testing.F) {
 	f.Add(aFrame())
@@ -75,7 +84,7 @@ func FuzzParseFrame(f *testing.F) {
 func FuzzParseState(f *testing.F) {
 	f.Add((&state{seq: 1}).marshal())
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if s, err := parseState(b); err == nil && !bytes.Equal(s.marshal(), b) {
+		if s, err := parseState(b); err == nil && bytes.HasPrefix(b, []byte(stateMagic)) && !bytes.Equal(s.marshal(), b) {
 			t.Errorf("%x was read as %+v", b, s)
 		}
 	})

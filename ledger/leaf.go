@@ -23,7 +23,9 @@ type Pseudonym [16]byte
 //
 // Layout, big endian: 0 version, 1 kind, 2 service, 3 action, 4 data class, 5 outcome, 6 reason, 7 role, 8 purpose,
 // 9-11 zero, 12 insurer (uint32, 0 for the platform), 16 time (int64, µs since 1970 UTC), 24 records (uint32), 28 zero,
-// 32 door epoch (uint64), 40 actor, 56 credential, 72 person, 88 request, 104 commitment, 136-159 zero.
+// 32 door epoch (uint64), 40 actor, 56 credential, 72 person, 88 request, 104 commitment, 136 the share in per cent for
+// which a door is open that opens in stages, 137-144 the shares of its plan, 145 the plan's interval (int64, ns), 153-159
+// zero. Of everything else 136-152 are zero.
 type Leaf struct {
 	Kind       Kind
 	Service    querschott.Service // "" for none
@@ -42,6 +44,7 @@ type Leaf struct {
 	Person     Pseudonym // of one person, or of the whole sorted list of persons
 	Request    Pseudonym // of the request's ID
 	Commit     [32]byte  // SHA-256(salt || payload)
+	Stages     Stages    // of a door that opens in stages
 }
 
 func (l *Leaf) put(b *[LeafSize]byte) {
@@ -59,6 +62,7 @@ func (l *Leaf) put(b *[LeafSize]byte) {
 	copy(b[72:], l.Person[:])
 	copy(b[88:], l.Request[:])
 	copy(b[104:], l.Commit[:])
+	l.Stages.put(b[136:])
 }
 
 // Bytes returns the leaf as it stands in the log.
@@ -82,9 +86,9 @@ func ParseLeaf(b []byte) (*Leaf, error) {
 		Purpose: Purpose(b[8]), Time: time.UnixMicro(int64(be.Uint64(b[16:]))).UTC(),
 		Records: be.Uint32(b[24:]), Epoch: be.Uint64(b[32:]),
 		Actor: Pseudonym(b[40:56]), Credential: Pseudonym(b[56:72]), Person: Pseudonym(b[72:88]),
-		Request: Pseudonym(b[88:104]), Commit: [32]byte(b[104:136]),
+		Request: Pseudonym(b[88:104]), Commit: [32]byte(b[104:136]), Stages: stagesFrom(b[136:]),
 	}
-	if !zero(b[9:12]) || !zero(b[28:32]) || !zero(b[136:]) {
+	if !zero(b[9:12]) || !zero(b[28:32]) || !zero(b[136+stagesSize:]) {
 		return nil, errors.New("a leaf's unused bytes are not zero")
 	}
 	var err error

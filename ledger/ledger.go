@@ -73,6 +73,7 @@ type Entry struct {
 	Person      querschott.KVNR   // may be ""
 	Persons     []querschott.KVNR // of an answer about many: the leaf commits to the whole sorted list
 	Epoch       uint64            // of the compartment's door
+	Stages      Stages            // of a door's change: how it opens
 	RequestID   string
 	Detail      []Field // identifiers and numbers, never contents
 }
@@ -204,6 +205,7 @@ func (l *Ledger) Checkpoint(origin string) ([]byte, error) {
 type DoorMark struct {
 	Epoch  uint64
 	Action Action // ActionOpen, ActionHold, ActionReadOnly or ActionClose
+	Stages Stages // with the share of the newest step
 }
 
 // LastDoors returns the newest order of each door that a change was recorded of: the one with the highest epoch. A door

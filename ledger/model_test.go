@@ -84,6 +84,7 @@ func (m *model) append(t *rapid.T, l *ledger.Ledger, year int) {
 		entries[i] = access(rapid.SampledFrom(iks).Draw(t, "insurer"), i)
 		if rapid.Bool().Draw(t, "door") {
 			entries[i].Kind, entries[i].Epoch = ledger.KindDoorChange, rapid.Uint64Range(1, 9).Draw(t, "epoch")
+			entries[i].Stages = ledger.Stages{Share: rapid.Uint8Max(100).Draw(t, "share"), Plan: [8]uint8{10, 100}, Every: time.Minute}
 		}
 	}
 	receipts, err := l.Append(context.Background(), entries...)
@@ -101,7 +102,7 @@ func (m *model) append(t *rapid.T, l *ledger.Ledger, year int) {
 		}
 		if e.Kind == ledger.KindDoorChange && e.Compartment.Insurer != "" {
 			if e.Epoch >= m.doors[e.Compartment].Epoch {
-				m.doors[e.Compartment] = ledger.DoorMark{Epoch: e.Epoch, Action: e.Action}
+				m.doors[e.Compartment] = ledger.DoorMark{Epoch: e.Epoch, Action: e.Action, Stages: e.Stages}
 			}
 		}
 	}

@@ -55,13 +55,14 @@ func (e *epochs) note(leaf []byte) {
 		*e = slices.Insert(*e, i, epochState{compartment: c})
 	}
 	if !found || l.Epoch >= (*e)[i].mark.Epoch {
-		(*e)[i].mark = DoorMark{Epoch: l.Epoch, Action: l.Action}
+		(*e)[i].mark = DoorMark{Epoch: l.Epoch, Action: l.Action, Stages: l.Stages}
 	}
 }
 
 const (
 	stateName    = "state"
-	stateMagic   = "querschott ledger state v2\n"
+	stateMagic   = "querschott ledger state v3\n"
+	stateBefore  = "querschott ledger state v2\n" // without stages: what opened in stages is not remembered to do so
 	stateMaximum = 1 << 30
 )
 
@@ -81,6 +82,9 @@ func (s *state) marshal() []byte {
 		b = be.AppendUint32(b, e.compartment.Insurer.Number())
 		b = append(b, e.compartment.Service.Code(), byte(e.mark.Action))
 		b = be.AppendUint64(b, e.mark.Epoch)
+		var stages [stagesSize]byte
+		e.mark.Stages.put(stages[:])
+		b = append(b, stages[:]...)
 	}
 	return b
 }
@@ -95,7 +99,8 @@ func appendHashes(b []byte, hashes []tile.Hash) []byte {
 
 func parseState(b []byte) (*state, error) {
 	r := reader{b: b}
-	if string(r.take(uint64(len(stateMagic)))) != stateMagic {
+	magic := string(r.take(uint64(len(stateMagic))))
+	if magic != stateMagic && magic != stateBefore {
 		return nil, errors.New("not a ledger's state")
 	}
 	s := &state{seq: r.u64(), pos: walPosition{r.u64(), int64(r.u64())}}
@@ -122,6 +127,11 @@ func parseState(b []byte) (*state, error) {
 		e := epochState{compartment: querschott.Compartment{Insurer: querschott.IKFromNumber(r.u32())}}
 		code := r.take(2)
 		e.mark.Epoch = r.u64()
+		if magic == stateMagic {
+			if b := r.take(stagesSize); !r.bad {
+				e.mark.Stages = stagesFrom(b)
+			}
+		}
 		if r.bad {
 			break
 		}

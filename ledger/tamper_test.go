@@ -385,7 +385,7 @@ func TestWords(t *testing.T) {
 		Reason: ledger.ReasonLaw, Purpose: ledger.PurposeAudit, Role: querschott.RoleMachine, Service: querschott.Desk,
 		Insurer: insurers(1)[0], Time: midyear, Records: 1<<32 - 1, Epoch: 1<<64 - 1,
 		Actor: ledger.Pseudonym{1}, Credential: ledger.Pseudonym{2}, Person: ledger.Pseudonym{3},
-		Request: ledger.Pseudonym{4}, Commit: [32]byte{5},
+		Request: ledger.Pseudonym{4}, Commit: [32]byte{5}, Stages: ledger.Stages{Share: 50, Plan: [8]uint8{10, 50, 100}, Every: time.Minute},
 	}
 	got, err := ledger.ParseLeaf(l.Bytes())
 	if d := cmp.Diff(l, got); err != nil || d != "" {
@@ -402,6 +402,7 @@ func TestWords(t *testing.T) {
 
 func FuzzParseLeaf(f *testing.F) {
 	f.Add((&ledger.Leaf{Kind: ledger.KindAccess, Insurer: "109500969", Service: querschott.EAU}).Bytes())
+	f.Add((&ledger.Leaf{Kind: ledger.KindDoorChange, Stages: ledger.Stages{Share: 10, Plan: [8]uint8{10, 100}, Every: time.Second}}).Bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if l, err := ledger.ParseLeaf(b); err == nil && !bytes.Equal(l.Bytes(), b) {
 			t.Errorf("%x was read as %+v", b, l)

@@ -369,15 +369,15 @@ func (n *Node) openDoors(ctx context.Context) error {
 }
 
 // lastOrders is what the ledger remembers of the doors at the start.
-func (n *Node) lastOrders() func(querschott.Compartment) (uint64, querschott.DoorState, bool) {
+func (n *Node) lastOrders() func(querschott.Compartment) (door.Mark, bool) {
 	marks := n.ledger.LastDoors()
 	states := map[ledger.Action]querschott.DoorState{}
 	for state, action := range doorActions {
 		states[action] = state
 	}
-	return func(c querschott.Compartment) (uint64, querschott.DoorState, bool) {
+	return func(c querschott.Compartment) (door.Mark, bool) {
 		m, ok := marks[c]
-		return m.Epoch, states[m.Action], ok
+		return door.Mark{Epoch: m.Epoch, To: states[m.Action], Stages: planOf(m.Stages), Share: int(m.Stages.Share)}, ok
 	}
 }
 

@@ -96,10 +96,14 @@ func (n *Node) recordOrder(ctx context.Context, o door.Order) error {
 			reason = ledger.ReasonPlaybook
 		}
 	}
+	first := 0
+	if shares := o.Stages.Shares(); len(shares) > 0 {
+		first = shares[0]
+	}
 	err := n.append(ctx, ledger.Entry{
 		Kind: ledger.KindDoorChange, At: o.At, Compartment: o.Compartment, Action: doorActions[o.To],
 		Data: ledger.DataDoorOrder, Outcome: ledger.OutcomeSuccess, Reason: reason, Role: role,
-		Purpose: ledger.PurposeSecurity, Actor: o.Actor, Epoch: o.Epoch,
+		Purpose: ledger.PurposeSecurity, Actor: o.Actor, Epoch: o.Epoch, Stages: stagesOf(o.Stages, first),
 		Detail: []ledger.Field{{Name: "order", Value: o.Text()}, {Name: "approver", Value: string(o.Approver)}},
 	})
 	return err

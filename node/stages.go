@@ -107,13 +107,35 @@ func (n *Node) obeyPump(ctx context.Context, o door.Order) error {
 	return n.pump.Obey(ctx, o.Compartment, o.Epoch, o.To)
 }
 
+// stagesOf is a plan as the ledger's leaves have it, at a share.
+func stagesOf(p door.Plan, share int) (s ledger.Stages) {
+	for i, one := range p.Shares() {
+		s.Plan[i] = uint8(one)
+	}
+	if s.Plan[0] != 0 {
+		s.Share, s.Every = uint8(share), p.Every()
+	}
+	return s
+}
+
+// planOf is the plan of a leaf. What is none is no plan of an order's either.
+func planOf(s ledger.Stages) door.Plan {
+	if s == (ledger.Stages{}) {
+		return ""
+	}
+	p, err := door.MakePlan(s.Shares(), s.Every)
+	if err != nil {
+		return "of another version"
+	}
+	return p
+}
+
 // recordStep is the ledger's entry for a stage of an opening.
 func (n *Node) recordStep(ctx context.Context, o door.Order, s door.Step) error {
-	_, err := n.ledger.Append(ctx, ledger.Entry{
+	return n.append(ctx, ledger.Entry{
 		Kind: ledger.KindDoorChange, At: s.At, Compartment: o.Compartment, Action: doorActions[o.To],
 		Data: ledger.DataDoorOrder, Outcome: ledger.OutcomeSuccess, Reason: ledger.ReasonOperator, Role: querschott.RoleMachine,
-		Purpose: ledger.PurposeSecurity, Actor: door.MachineActor, Epoch: o.Epoch,
+		Purpose: ledger.PurposeSecurity, Actor: door.MachineActor, Epoch: o.Epoch, Stages: stagesOf(o.Stages, s.Share),
 		Detail: []ledger.Field{{Name: "step", Value: s.Text()}},
 	})
-	return err
 }
