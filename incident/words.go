@@ -36,6 +36,11 @@ var words = map[string]word{
 	"detector.D15": {"Viele kleine Abrufe", "many small reads"}, "detector.D16": {"Fernwartung ohne Auftrag", "maintenance without ticket"},
 	"detector.D17": {"Stille", "silence"}, "detector.R1": {"Ein Grund, viele Personen", "one reason, many persons"},
 	"detector.R2": {"Viele Gründe", "many reasons"}, "detector.R3": {"Viele Personen", "many persons"}, "detector.R4": {"Abgeschriebene Gründe", "copied reasons"},
+	"held.actor": {"Akteur", "actor"}, "held.credential": {"Ausweis", "credential"}, "held.network": {"Netz", "network"}, "held.key": {"Schlüssel", "key"},
+	"held.session": {"Sitzung", "session"}, "held.subject": {"Inhaber", "subject"}, "held.client": {"Programm", "client"}, "held.token": {"Token", "token"},
+	"held.product": {"Produkt", "product"}, "held.version": {"Version", "version"}, "held.issuer": {"Aussteller", "issuer"},
+	"held.presence-issuer": {"PoPP-Aussteller", "PoPP issuer"}, "held.popp-before": {"PoPP vor", "PoPP before"},
+	"held.proof-older-than": {"PoPP älter als", "PoPP older than"}, "held.insurer": {"Kasse", "insurer"},
 
 	"title": {"Vorfall", "Incident"}, "opened": {"eröffnet", "opened"}, "made": {"Stand", "as of"}, "version": {"Einträge", "entries"},
 	"happened": {"geschehen", "happened"}, "learned": {"erfahren", "learned"}, "written": {"geschrieben", "written"}, "who": {"wer", "who"},

@@ -330,10 +330,24 @@ func (n *Node) tellDeed(ctx context.Context, r *contain.Run, d *contain.Deed) er
 	}
 	n.log.Info("containment", "run", r.ID, "state", string(d.State), "alarm", r.Alarm.Detector+"/"+r.Alarm.Cause, "effect", d.Effect)
 	_, err := n.ledger.Append(ctx, e)
+	if r.Case != "" && d.State == contain.Done && holdsCredential(d) {
+		n.reach.ask(r.Case)
+	}
 	if n.contain.note != nil && r.Case != "" {
-		err = errors.Join(err, n.contain.note(ctx, r.Case, string(d.State)+": "+what+". "+d.Effect, why))
+		err = errors.Join(err, n.contain.note(ctx, r.Case, sentences(string(d.State)+": "+what, d.Effect), why))
 	}
 	return err
+}
+
+// sentences puts sentences together that may have a full stop already.
+func sentences(list ...string) string {
+	var b strings.Builder
+	for _, s := range list {
+		if s = strings.TrimRight(s, ". "); s != "" {
+			b.WriteString(s + ". ")
+		}
+	}
+	return strings.TrimSpace(b.String())
 }
 
 // actionText says in one line what an action is.

@@ -9,6 +9,8 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/contain"
 	"github.com/querschott/querschott/ident"
+	"github.com/querschott/querschott/incident"
+	"github.com/querschott/querschott/scope"
 )
 
 // A stolen credential reads one person after the other. The cap stops it at the person; then it is held, whatever it asks
@@ -62,5 +64,20 @@ func TestAStolenCredentialIsHeld(t *testing.T) {
 	}
 	if held != 2 {
 		t.Errorf("the deny list is %+v", n.Denied())
+	}
+	n.stop() // before anybody has asked whom it reached
+	n = h.run()
+	var found []incident.Entry
+	h.until("whom it reached", func() bool {
+		c, err := n.cases.book.Case(runs[len(runs)-1].Case)
+		found = nil
+		if err == nil {
+			found = reachOf(c)
+		}
+		return len(found) > 0
+	})
+	e := found[0].Evidence
+	if len(found) != 1 || e.Grade != scope.GradeReached || *e.Bounds != (scope.Bounds{Lower: 20, Best: 20, Upper: 20}) || e.Insurer != h.world.Insurers()[0].IK {
+		t.Errorf("the incident says of its reach: %+v", found)
 	}
 }

@@ -17,7 +17,7 @@ import (
 // Limits of what the operators' page shows at once.
 const (
 	shownHeld      = 50
-	shownExplained = 40
+	shownExplained = 12
 	explainedEvery = 10 * time.Second // a report of the early warning is made at most so often for the page
 )
 

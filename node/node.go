@@ -124,6 +124,7 @@ type Node struct {
 	alarms   *alarms      // early warning
 	cases    *cases       // incidents
 	contain  *containment // what is done about alarms
+	reach    *reach       // whose data held credentials reached
 	stages   *stages      // of doors that open by and by
 	sockets  sockets
 	audit    atomic.Pointer[Audit]
@@ -148,7 +149,7 @@ func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	n = &Node{
-		cfg: cfg, opt: opt, log: opt.Log, started: opt.Now(),
+		cfg: cfg, opt: opt, log: opt.Log, started: opt.Now(), reach: newReach(),
 		cells: map[querschott.IK]*pebble.Store{}, signers: map[querschott.Actor]note.Signer{}, byAddress: map[string]querschott.IK{},
 		byIK: map[querschott.IK]querschott.IK{}, proxies: map[string]*proxy.Proxy{}, who: map[string][]string{},
 	}

@@ -42,6 +42,7 @@ func (n *Node) Run(ctx context.Context) error {
 	core.Go(func() error { return n.part(inner, "the metrics of requests", n.observe) })
 	core.Go(func() error { return n.part(inner, "the early warning", n.alarms.run) })
 	core.Go(func() error { return n.part(inner, "containment", n.contain.run) })
+	core.Go(func() error { return n.part(inner, "the reach of held credentials", n.findReach) })
 	core.Go(func() error { return n.part(inner, "the scope index", n.scope.Run) })
 	core.Go(func() error { return n.part(inner, "the comparison of incidents with the ledger", n.checkCases) })
 	core.Go(func() error { return n.part(inner, "the stages of doors", n.stages.run) })

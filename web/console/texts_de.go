@@ -18,10 +18,10 @@ func germanPages() map[string]string {
 		"state.open": "offen", "state.hold": "verwahrt", "state.read-only": "nur lesen", "state.closed": "geschlossen", "state.none": "keine Tür",
 		"trouble": "gestört", "proposal.word": "Vorschlag", "waiting.word": "warten", "move": "%s → %s",
 		"service.eau": "eAU", "service.letter": "Arztbrief", "service.mail": "KIM-Post", "service.vsdm": "VSDM",
-		"service.epa": "ePA", "service.app": "App", "service.desk": "Kasse", "service": "Dienst",
+		"service.epa": "ePA", "service.app": "App", "service.desk": "Innendienst", "service": "Dienst",
 		"service.eau.long": "Elektronische Arbeitsunfähigkeitsbescheinigung", "service.letter.long": "Elektronischer Arztbrief",
 		"service.mail.long": "Übrige KIM-Nachrichten", "service.vsdm.long": "Versichertenstammdaten", "service.epa.long": "Elektronische Patientenakte",
-		"service.app.long": "App der Versicherten", "service.desk.long": "Arbeitsplätze der Kasse",
+		"service.app.long": "App der Versicherten", "service.desk.long": "Innendienst der Kasse",
 
 		"matrix.title": "Türen", "matrix.caption": "Zustand der Türen je Krankenkasse und Dienst", "matrix.none": "Keine Kasse passt zum Filter.",
 		"insurer": "Krankenkasse", "ik": "IK", "insured": "%s Versicherte", "counts.proposals": "vorgeschlagen",
