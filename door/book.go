@@ -58,6 +58,10 @@ type Config struct {
 	// believed for its signatures alone.
 	Last func(querschott.Compartment) (Mark, bool)
 
+	// Publisher names where another book decides that this one follows: orders come by [Book.Adopt], what is sent here is
+	// refused, and nothing is written. "": this book decides.
+	Publisher string
+
 	Now func() time.Time
 	Log *slog.Logger
 }
@@ -79,7 +83,7 @@ type Book struct {
 	mu          sync.Mutex // guards the fields below
 	enforcers   []*enforcer
 	subscribers map[chan Change]struct{}
-	published   map[querschott.Compartment]uint64 // the latest epoch that subscribers were told of
+	published   map[querschott.Compartment]Change // the latest that subscribers were told of
 }
 
 // door is one compartment's state. Its locks are taken in the order ledger, file, mu.
@@ -93,6 +97,7 @@ type door struct {
 	asked      time.Time       // when the platform last proposed to undo the order in force
 	unrecorded []Order         // in force, and the ledger does not know yet; oldest first
 	history    []Order         // since start, oldest first, at most maxHistory
+	adopted    uint64          // the latest epoch that came from another book, or that the ledger remembers
 	owed       []owedStep      // steps in force that the ledger does not know yet
 	watched    watched
 	replaced   context.Context         // ends with the order in force
@@ -114,14 +119,16 @@ func Open(cfg Config) (*Book, error) {
 	if cfg.Machine != nil && r.name(cfg.Machine) != MachineActor {
 		return nil, fmt.Errorf("the platform signs with the key %s, which is not the one that verifies its orders", cfg.Machine.Name())
 	}
-	if err := cfg.FS.MkdirAll(cfg.Dir); err != nil {
+	if cfg.Publisher != "" {
+		cfg.Machine, cfg.Judge, cfg.RecordStep = nil, nil, nil // the platform decides where the book is
+	} else if err := cfg.FS.MkdirAll(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("couldn't make the directory of the doors: %w", err)
 	}
 	b := &Book{
 		cfg: cfg, roster: r,
 		doors:       map[querschott.Compartment]*door{},
 		subscribers: map[chan Change]struct{}{},
-		published:   map[querschott.Compartment]uint64{},
+		published:   map[querschott.Compartment]Change{},
 	}
 	for _, c := range cfg.Compartments {
 		b.doors[c] = b.load(c)
@@ -136,7 +143,11 @@ func (b *Book) load(c querschott.Compartment) *door {
 	if b.cfg.Last != nil {
 		last, known = b.cfg.Last(c)
 	}
-	d := &door{ledger: newTurn(), file: newTurn()}
+	d := &door{ledger: newTurn(), file: newTurn(), adopted: last.Epoch}
+	if b.cfg.Publisher != "" {
+		d.wait(c, last.To)
+		return d
+	}
 	s, err := b.read(c, "order")
 	if err == nil {
 		err = b.distrust(s, last)

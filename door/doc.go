@@ -19,6 +19,9 @@
 //     must have signed it, older than the ledger remembers, more open than the ledger knows of, or with another plan of
 //     stages than the ledger has means hold; closed, if file or ledger say that the door was closed.
 //
+// A book can follow another one ([Config].Publisher): then it decides nothing, writes no files, and has the orders that it is
+// given by [Book.Adopt] obeyed and recorded.
+//
 // An opening is in the ledger before it is in force. If it then fails, or a closing overtakes it, the next order has the
 // same epoch: of two orders of one epoch the later one in the ledger counts, and the earlier one never came into force.
 //

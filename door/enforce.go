@@ -140,10 +140,10 @@ func (b *Book) Subscribe(buffer int) (<-chan Change, func()) {
 func (b *Book) publish(c Change) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if c.Order.Epoch < b.published[c.Order.Compartment] {
+	if c.Order.Epoch < b.published[c.Order.Compartment].Order.Epoch {
 		return
 	}
-	b.published[c.Order.Compartment] = c.Order.Epoch
+	b.published[c.Order.Compartment] = c
 	for ch := range b.subscribers {
 		select {
 		case ch <- c:

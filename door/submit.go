@@ -81,6 +81,9 @@ func Cosign(raw []byte, known note.Verifiers, s note.Signer) ([]byte, error) {
 // Set drafts, signs and submits in one step. A narrowing that another order overtakes is drafted again, unless it would then
 // widen or undo a closing: two people who close at the same moment are both served.
 func (b *Book) Set(ctx context.Context, r Request, s note.Signer) (Outcome, error) {
+	if err := b.elsewhere(); err != nil {
+		return Outcome{}, err
+	}
 	actor := b.roster.name(s)
 	if actor == "" {
 		return Outcome{}, querschott.Refuse(querschott.CodeForbidden, "the key %.64q is not an operator's", s.Name())
@@ -118,6 +121,9 @@ func (b *Book) signAndSubmit(ctx context.Context, o Order, s note.Signer) (Outco
 // Errors: CodeForbidden (signatures), CodeConflict (drafted against an older epoch, withdrawn, no move), CodeInvalid,
 // CodeNotFound.
 func (b *Book) Submit(ctx context.Context, raw []byte) (Outcome, error) {
+	if err := b.elsewhere(); err != nil {
+		return Outcome{}, err
+	}
 	s, err := b.roster.open(raw)
 	if err != nil {
 		return Outcome{}, err
@@ -160,6 +166,9 @@ func (s *signed) lasts() time.Duration {
 // check refuses an order that may not follow the one in force. The caller holds d.mu.
 func (b *Book) check(d *door, s *signed) error {
 	cur, o, now := d.current.Load().order, s.order, b.cfg.Now()
+	if err := b.elsewhere(); err != nil {
+		return err
+	}
 	if err := o.checkWords(); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -54,6 +55,7 @@ func (c *Config) Check(now time.Time) []Finding {
 	c.checkHTTP(&f, now)
 	c.checkAccounts(&f, now)
 	c.checkOutbox(&f)
+	c.checkDoors(&f, now)
 	c.checkCopies(&f)
 	if _, err := c.Watch.settings(); err != nil {
 		f.add(Fault, "mend the file that 'watch' names", "the early warning cannot be set up: %v", err)
@@ -195,7 +197,7 @@ func (c *Config) Doctor(ctx context.Context, now time.Time) []Finding {
 		return f
 	}
 	for _, t := range s.Trouble {
-		f.add(Fault, "see the node's log", "%s: %s", t.Where(), t.Text)
+		f.add(Fault, cmp.Or(t.Fix, "see the node's log"), "%s: %s", t.Where(), t.Text)
 	}
 	if s.Journal.Quarantined > 0 {
 		f.add(Warning, "restore the segment from a backup or ask the senders", "%d accepted messages are damaged in every copy and were put aside", s.Journal.Quarantined)

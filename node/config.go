@@ -29,6 +29,7 @@ type Config struct {
 	HTTP       HTTPConfig      `yaml:"http" json:"http" doc:"The HTTP entrance."`
 	VSDM       VSDMConfig      `yaml:"vsdm" json:"vsdm" doc:"The service of insured persons' master data, VSDM 2.0: the online check of the electronic health card."`
 	Watch      WatchConfig     `yaml:"watch" json:"watch" doc:"The early warning: detectors beside the running node."`
+	Doors      DoorsConfig     `yaml:"doors" json:"doors" doc:"Several gates: one node keeps the book of doors and the deny list, others follow it."`
 	Contain    ContainConfig   `yaml:"contain" json:"contain" doc:"Containment: what is done by itself when the early warning has raised an alarm."`
 	Telemetry  TelemetryConfig `yaml:"telemetry" json:"telemetry" doc:"Metrics, traces and logs for those who watch the machine."`
 	Log        LogConfig       `yaml:"log" json:"log" doc:"The node's own log, on standard error. It names no insured person and no secret."`
@@ -116,7 +117,7 @@ func Default() Config {
 		},
 		Outbox:  OutboxConfig{RelayTLS: "starttls", Local: []string{}},
 		Console: ConsoleConfig{Listen: "127.0.0.1:8080", Hosts: []string{}, OIDC: defaultOIDC()},
-		HTTP:    defaultHTTP(), VSDM: defaultVSDM(), Watch: defaultWatch(), Contain: defaultContain(),
+		HTTP:    defaultHTTP(), VSDM: defaultVSDM(), Watch: defaultWatch(), Contain: defaultContain(), Doors: defaultDoors(),
 		Log: LogConfig{Level: "info", Format: "text"},
 	}
 }
@@ -170,6 +171,7 @@ func (c *Config) resolve() {
 	}
 	paths = append(paths, c.HTTP.paths()...)
 	paths = append(paths, c.Watch.paths()...)
+	paths = append(paths, c.Doors.paths()...)
 	paths = append(paths, &c.VSDM.Secrets, &c.Telemetry.CA)
 	for i := range c.Intake.Copies {
 		paths = append(paths, &c.Intake.Copies[i])
@@ -221,6 +223,7 @@ func (c *Config) validate() error {
 	c.VSDM.validate(w)
 	c.Watch.validate(w, c.HTTP.Machines)
 	c.Contain.validate(w)
+	c.Doors.validate(w)
 	c.Telemetry.validate(w)
 	return w.err
 }

@@ -64,7 +64,7 @@ func (n *Node) openHTTP(ctx context.Context) error {
 	l := &n.cfg.HTTP.Limits
 	n.http, err = gatehttp.New(gatehttp.Config{
 		Routes: routes, TLS: tc, StatusPage: n.cfg.Mail.StatusPage, Version: "1.0.0",
-		Identify: n.identify, Valid: n.valid, Guard: n.guard, Owner: n.owner, Door: n.doors.Current, Share: n.doors.Share, ShareKey: shares, Record: n.recordHTTP,
+		Identify: n.identify, Valid: n.valid, Guard: n.guard, Owner: n.owner, Door: n.current, Share: n.doors.Share, ShareKey: shares, Record: n.recordHTTP,
 		Pseudonym: func(c querschott.Compartment, p querschott.KVNR) string {
 			return n.years.pseudonym(c.Insurer, p, n.opt.Now())
 		},

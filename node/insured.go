@@ -80,7 +80,7 @@ func (n *Node) Import(ctx context.Context, files []ImportedFile) (Imported, erro
 
 // recordImport is the ledger's entry before master data is written.
 func (n *Node) recordImport(ctx context.Context, c querschott.Compartment, records int) error {
-	o, _ := n.doors.Current(c)
+	o, _ := n.current(c)
 	err := n.append(ctx, ledger.Entry{
 		Kind: ledger.KindAccess, At: n.opt.Now(), Compartment: c, Action: ledger.ActionUpdate, Data: ledger.DataInsured,
 		Records: uint32(records), Outcome: ledger.OutcomeSuccess, Role: querschott.RoleMachine, Purpose: ledger.PurposeOperations,

@@ -24,6 +24,7 @@ import (
 	"github.com/querschott/querschott/cell"
 	"github.com/querschott/querschott/cell/pebble"
 	"github.com/querschott/querschott/door"
+	"github.com/querschott/querschott/door/follow"
 	gatehttp "github.com/querschott/querschott/gate/http"
 	"github.com/querschott/querschott/gate/mail"
 	"github.com/querschott/querschott/gate/proxy"
@@ -89,6 +90,9 @@ type Node struct {
 	pump     *intake.Pump
 	vaults   *vaults
 	doors    *door.Book
+	bookKeys *door.Keys                       // of those who may order doors here; nil at a gate
+	gates    *gates                           // that follow this node; nil: none
+	follower *follow.Follower                 // nil: this node keeps its own book
 	signers  map[querschott.Actor]note.Signer // the keys that the console signs with
 	accounts *ident.Accounts
 
@@ -136,8 +140,8 @@ type Node struct {
 
 // sockets are bound when the node opens, so that Run cannot fail for want of an address.
 type sockets struct {
-	starttls, implicit            []net.Listener
-	web, control, http, telemetry net.Listener
+	starttls, implicit                   []net.Listener
+	web, control, http, telemetry, gates net.Listener
 }
 
 // Open opens everything and binds the addresses. It accepts nothing before Run.
@@ -174,6 +178,7 @@ func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
 		{"journal", n.openJournal},
 		{"pump", n.openPump},
 		{"doors", n.openDoors},
+		{"address for gates", n.openGates},
 		{"mail entrance", n.openGate},
 		{"service of master data", n.openVSDM},
 		{"service of the desk", n.openDesk},
@@ -334,11 +339,19 @@ func (n *Node) openDoors(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("couldn't read the key for emergencies: %w", err)
 	}
+	if n.cfg.follows() {
+		err = n.openFollower()
+	} else {
+		n.bookKeys, err = door.NewKeys(operators, verifier, glass)
+	}
+	if err != nil {
+		return err
+	}
 	n.stages = &stages{counts: map[querschott.Compartment]*stageCount{}}
 	n.doors, err = door.Open(door.Config{ //nolint:contextcheck // what it records must be recorded whatever becomes of the caller
 		FS: disk.OS{}, Dir: n.path("doors"), Compartments: compartments(n.insurers), Operators: operators, BreakGlass: glass,
 		Machine: n.machine, MachineKey: verifier, Record: n.recordOrder, RecordStep: n.recordStep,
-		Judge: n.stages.judge, Last: n.lastOrders(), Now: n.opt.Now, Log: n.log,
+		Judge: n.stages.judge, Last: n.lastOrders(), Publisher: n.cfg.Doors.Follow.Address, Now: n.opt.Now, Log: n.log,
 	})
 	if err != nil {
 		return err
@@ -478,6 +491,6 @@ func (n *Node) place(c querschott.Compartment) querschott.Compartment {
 
 // mailDoor says what mail may pass. A compartment that this node does not know is on hold and takes mail.
 func (n *Node) mailDoor(c querschott.Compartment) mail.Door {
-	o, _ := n.doors.Current(c)
+	o, _ := n.current(c)
 	return mail.Door{State: o.To, Incident: o.Incident}
 }

@@ -47,6 +47,9 @@ func (n *Node) Run(ctx context.Context) error {
 	core.Go(func() error { return n.part(inner, "the comparison of incidents with the ledger", n.checkCases) })
 	core.Go(func() error { return n.part(inner, "the stages of doors", n.stages.run) })
 	core.Go(func() error { return n.part(inner, "the orders of emergencies", n.watchGlass) })
+	if n.follower != nil {
+		core.Go(func() error { return n.part(inner, "the link to the book of doors", n.follower.Run) })
+	}
 	for _, issuer := range n.keySets {
 		core.Go(func() error { return n.part(inner, "the keys of an issuer", issuer.Run) })
 	}
@@ -54,6 +57,9 @@ func (n *Node) Run(ctx context.Context) error {
 	entrances, ectx := errgroup.WithContext(ctx)
 	if n.http != nil {
 		entrances.Go(func() error { return n.http.Run(ectx, n.sockets.http) })
+	}
+	if n.gates != nil {
+		entrances.Go(func() error { return n.serveGates(ectx) })
 	}
 	if n.gate != nil {
 		entrances.Go(func() error { return n.gate.Run(ectx, n.sockets.starttls, n.sockets.implicit) })
@@ -157,7 +163,7 @@ func (n *Node) Close() error {
 	for _, p := range n.proxies {
 		errs = errors.Join(errs, p.Close())
 	}
-	for _, l := range append(append([]net.Listener{n.sockets.web, n.sockets.control, n.sockets.http, n.sockets.telemetry}, n.sockets.starttls...), n.sockets.implicit...) {
+	for _, l := range append(append([]net.Listener{n.sockets.web, n.sockets.control, n.sockets.http, n.sockets.telemetry, n.sockets.gates}, n.sockets.starttls...), n.sockets.implicit...) {
 		if l != nil {
 			if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 				errs = errors.Join(errs, err)

@@ -91,6 +91,7 @@ type DoorStatus struct {
 type Trouble struct {
 	Compartment *querschott.Compartment `json:"compartment,omitempty"`
 	Text        string                  `json:"text"`
+	Fix         string                  `json:"fix,omitempty"`
 }
 
 // Where names what is troubled.
@@ -108,6 +109,7 @@ type Addresses struct {
 	Console  string `json:"console,omitempty"`
 	HTTP     string `json:"http,omitempty"` // as callers know it
 	Metrics  string `json:"metrics,omitempty"`
+	Gates    string `json:"gates,omitempty"` // for gates that follow
 	Control  string `json:"control"`
 }
 
@@ -175,6 +177,7 @@ func (n *Node) trouble() []Trouble {
 		list = append(list, Trouble{Text: t})
 	}
 	list = append(list, n.issuerTrouble()...)
+	list = append(append(list, n.followTrouble()...), n.gates.trouble(n.opt.Now())...)
 	n.mu.Lock()
 	list = append(list, n.failed...)
 	n.mu.Unlock()
@@ -306,6 +309,9 @@ func (n *Node) Addresses() Addresses {
 	}
 	if len(n.sockets.implicit) > 0 {
 		a.TLS = n.sockets.implicit[0].Addr().String()
+	}
+	if n.sockets.gates != nil {
+		a.Gates = n.sockets.gates.Addr().String()
 	}
 	if n.sockets.telemetry != nil {
 		a.Metrics = "http://" + n.sockets.telemetry.Addr().String() + api.PathMetrics

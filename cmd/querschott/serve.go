@@ -48,7 +48,7 @@ under way. Doors keep the state of their last signed order; a new compartment st
 				return errors.Join(err, dev.close())
 			}
 			at := n.Addresses()
-			log.Info("ready", "starttls", at.StartTLS, "tls", at.TLS, "http", at.HTTP, "metrics", at.Metrics, "console", at.Console, "control", at.Control)
+			log.Info("ready", "starttls", at.StartTLS, "tls", at.TLS, "http", at.HTTP, "metrics", at.Metrics, "console", at.Console, "gates", at.Gates, "control", at.Control)
 			return errors.Join(dev.run(cmd.Context(), log, n.Run), n.Close())
 		},
 	}

@@ -17,8 +17,8 @@
 //   - A peer that is slow or sends nonsense costs its own connection, a bounded buffer and nobody else's time. Where a later
 //     order replaces one that was not sent yet, only the later one is sent.
 //
-// What this cannot do: a gate keeps nothing on disk, so after its start it believes the first signed order of each door that
-// the publisher, known by its certificate, sends. The lease counts from when a heartbeat arrives, so a gate that the
+// What this cannot do: a follower keeps nothing on disk. After its start it believes the first signed order of each door that
+// the publisher, known by its certificate, sends, unless somebody remembers a later one ([FollowerConfig].Last). The lease counts from when a heartbeat arrives, so a gate that the
 // publisher calls missing may serve for up to one lease more. A follower cannot tell a lying publisher from one that knows
 // of no later order; it is bounded by what operators have signed.
 package follow

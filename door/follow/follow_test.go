@@ -117,3 +117,58 @@ func TestSilentGate(t *testing.T) {
 		}
 	})
 }
+
+// TestGateRemembers starts a gate again that remembers epochs: an older order is refused, and what was closed stays so.
+func TestGateRemembers(t *testing.T) {
+	inWorld(t, []string{"north"}, func(t *testing.T, ctx context.Context, w *world) {
+		w.remembered = func(c querschott.Compartment) (uint64, querschott.DoorState, bool) {
+			if c == eau {
+				return 1, querschott.Closed, true
+			}
+			return 7, querschott.Open, true
+		}
+		_ = w.open(vsdm) // epoch 1, from before a backup
+		north := w.gate(ctx, w.named("north"))
+		if o, _ := north.Current(eau); o.To != querschott.Closed {
+			t.Errorf("what was closed before the start is %s", o.To)
+		}
+		pass(time.Second)
+		north.want(t, vsdm, querschott.Hold)
+		s := w.pub.Status()[0]
+		if len(s.Doors) != 2 || !strings.Contains(s.Doors[1].Fault+s.Doors[0].Fault, "epoch 1 is older than epoch 7") {
+			t.Errorf("status: %+v", s.Doors)
+		}
+	})
+}
+
+// TestSpread waits for a list as the book waits for a door, and names the gate that refuses it.
+func TestSpread(t *testing.T) {
+	inWorld(t, []string{"north", "south"}, func(t *testing.T, ctx context.Context, w *world) {
+		north := w.gate(ctx, w.named("north"))
+		synctest.Wait()
+		if err := w.pub.Publish("deny", 1, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.pub.Spread(ctx, "deny", 1); err == nil || !strings.HasSuffix(err.Error(), "obeyed: south") {
+			t.Errorf("a gate that was never there: %v", err)
+		}
+		if north.lists["deny"] != "x" {
+			t.Error("the gate has no list")
+		}
+		w.gate(ctx, w.named("south"))
+		synctest.Wait()
+		if err := w.pub.Spread(ctx, "deny", 1); err != nil {
+			t.Error(err)
+		}
+		if err := w.pub.Publish("deny", 2, []byte("refuse me")); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if err := w.pub.Spread(ctx, "deny", 2); err == nil || !strings.Contains(err.Error(), "north (no), south (no)") || time.Since(start) > 0 {
+			t.Errorf("after %s: %v", time.Since(start), err)
+		}
+		if north.lists["deny"] != "x" {
+			t.Error("the earlier list is gone")
+		}
+	})
+}

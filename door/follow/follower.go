@@ -19,9 +19,15 @@ type FollowerConfig struct {
 	Keys         *door.Keys
 	Dial         func(context.Context) (net.Conn, error) // makes sure that it is the publisher
 
-	// Apply makes the gate obey and returns when it does. Calls for one compartment come one after another; the context
-	// ends when a later order comes. It is told of an order again, with another state, when contact is lost and found.
-	Apply func(context.Context, door.Order) error
+	// Apply makes the gate obey and returns when it does. It gets the order as it was signed, the state that the gate may be
+	// in, and the share of its stage. Calls for one compartment come one after another; the context ends when a later order
+	// comes. It is told of an order again, with another state, when contact is lost and found.
+	Apply func(ctx context.Context, o door.Order, to querschott.DoorState, share int) error
+
+	// Last returns what the gate remembers of a door from before its start: no older order is taken then, and what was closed
+	// stays closed. Nil: it remembers nothing.
+	Last func(querschott.Compartment) (epoch uint64, to querschott.DoorState, ok bool)
+
 	// List takes a whole list; an error keeps the earlier one. Nil: lists are refused.
 	List func(name string, epoch uint64, data []byte) error
 
@@ -43,6 +49,7 @@ type Follower struct {
 // local is one door as the gate knows it.
 type local struct {
 	order    door.Order // last-known-good
+	least    uint64     // the epoch that the gate remembers from before its start
 	step     door.Step
 	blocked  bool // the publisher has no signed order
 	told     querschott.DoorState
@@ -62,10 +69,20 @@ func NewFollower(cfg FollowerConfig) (*Follower, error) {
 	}
 	f := &Follower{cfg: cfg, doors: map[querschott.Compartment]*local{}, lists: map[string]uint64{}}
 	for _, c := range cfg.Compartments {
-		f.doors[c] = &local{order: door.Order{Compartment: c}, stop: func() {}, turn: make(chan struct{}, 1)}
+		d := &local{order: door.Order{Compartment: c}, stop: func() {}, turn: make(chan struct{}, 1)}
+		if cfg.Last != nil {
+			epoch, to, _ := cfg.Last(c)
+			if d.least = epoch; to == querschott.Closed {
+				d.order.To = to
+			}
+		}
+		f.doors[c] = d
 	}
 	return f, nil
 }
+
+// Contact returns until when the gate may do what it was ordered without hearing more; zero: it has heard nothing yet.
+func (f *Follower) Contact() time.Time { return f.lease() }
 
 // Current returns the order that the gate obeys, with the state that is safe if there is no contact; false for a
 // compartment that the gate does not know.
@@ -97,6 +114,11 @@ func (f *Follower) Share(c querschott.Compartment) int {
 	}
 	f.mu.RLock()
 	defer f.mu.RUnlock()
+	return d.share()
+}
+
+// share is [Follower.Share] for callers that hold f.mu.
+func (d *local) share() int {
 	if d.step.Epoch == d.order.Epoch && d.step.Share > 0 {
 		return d.step.Share
 	}
@@ -153,8 +175,8 @@ func (f *Follower) block(d *local) door.Order {
 func (f *Follower) follows(d *local, o door.Order, step door.Step, baseNote []byte) error {
 	cur, service := d.order, o.Compartment.Service
 	switch {
-	case o.Epoch < cur.Epoch:
-		return fmt.Errorf("epoch %d is older than epoch %d", o.Epoch, cur.Epoch)
+	case o.Epoch < max(cur.Epoch, d.least):
+		return fmt.Errorf("epoch %d is older than epoch %d", o.Epoch, max(cur.Epoch, d.least))
 	case o.Epoch == cur.Epoch && o.Text() != cur.Text():
 		return fmt.Errorf("it is another order of epoch %d", o.Epoch)
 	case o.Epoch == cur.Epoch && step.Number < d.step.Number:
@@ -219,8 +241,8 @@ func (f *Follower) apply(ctx context.Context, d *local) error {
 		return fmt.Errorf("a later order came: %w", ctx.Err())
 	}
 	f.mu.Lock()
-	o := f.effective(d, f.cfg.Now())
-	d.told = o.To
+	o, to, share := d.order, f.effective(d, f.cfg.Now()).To, d.share()
+	d.told = to
 	f.mu.Unlock()
-	return f.cfg.Apply(ctx, o)
+	return f.cfg.Apply(ctx, o, to, share)
 }

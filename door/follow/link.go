@@ -31,7 +31,7 @@ type link struct {
 	beaten bool // the first heartbeat was sent
 	sent   map[uint64]sent
 	doing  map[querschott.Compartment]answer
-	known  map[string]uint64 // list -> epoch that the gate has
+	known  map[string]answer // list -> what the gate last said about it
 	acked  uint64            // the highest number that was answered
 	heard  time.Time
 }
@@ -63,7 +63,7 @@ func newLink(conn net.Conn) *link {
 	return &link{
 		conn: conn, wake: make(chan struct{}, 1), down: make(chan struct{}),
 		queued: map[querschott.Compartment]bool{}, wanted: map[querschott.Compartment]uint64{}, sent: map[uint64]sent{},
-		doing: map[querschott.Compartment]answer{}, known: map[string]uint64{},
+		doing: map[querschott.Compartment]answer{}, known: map[string]answer{},
 	}
 }
 
@@ -170,12 +170,18 @@ func (l *link) hear(f frame, now time.Time) error {
 	delete(l.sent, f.Number)
 	l.acked, l.heard = max(l.acked, f.Number), now
 	switch {
-	case about.list != "" && f.Fault == "":
-		l.known[about.list] = max(l.known[about.list], about.epoch)
+	case about.list != "" && about.epoch >= l.known[about.list].epoch:
+		l.known[about.list] = answer{epoch: about.epoch, applied: f.Applied, fault: clean(f.Fault)}
 	case about.push > l.doing[about.door].push:
 		l.doing[about.door] = answer{push: about.push, epoch: f.Epoch, applied: f.Applied, fault: clean(f.Fault)}
 	}
 	return nil
+}
+
+func (l *link) aboutList(name string) answer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.known[name]
 }
 
 func (l *link) about(c querschott.Compartment) answer {

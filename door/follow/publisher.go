@@ -113,11 +113,17 @@ func (p *Publisher) Enforce(ctx context.Context, o door.Order) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Patience)
 	defer cancel()
 	asked, missing := p.push(o.Compartment)
+	silent := p.await(ctx, func() ([]string, bool) { return unanswered(asked, o.Compartment) })
+	return complaint(append(missing, silent...))
+}
+
+// await asks who is silent again with every answer, as long as waiting may change something.
+func (p *Publisher) await(ctx context.Context, who func() (silent []string, waiting bool)) []string {
 	for {
 		p.mu.Lock()
 		changed := p.changed
 		p.mu.Unlock()
-		silent, waiting := unanswered(asked, o.Compartment)
+		silent, waiting := who()
 		if waiting {
 			select {
 			case <-changed:
@@ -125,7 +131,7 @@ func (p *Publisher) Enforce(ctx context.Context, o door.Order) error {
 			case <-ctx.Done():
 			}
 		}
-		return complaint(append(missing, silent...))
+		return silent
 	}
 }
 
@@ -219,6 +225,34 @@ func (p *Publisher) Publish(name string, epoch uint64, data []byte) error {
 		}
 	}
 	return nil
+}
+
+// Spread waits until every gate that is connected has taken a list in this epoch or a later one, and names those that have
+// not, as Enforce does.
+func (p *Publisher) Spread(ctx context.Context, name string, epoch uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Patience)
+	defer cancel()
+	return complaint(p.await(ctx, func() (silent []string, waiting bool) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for gate, g := range p.gates {
+			switch {
+			case g.link == nil || p.silent(g):
+				silent = append(silent, gate)
+			default:
+				a := g.link.aboutList(name)
+				if a.epoch >= epoch && a.fault == "" {
+					continue
+				}
+				waiting = waiting || a.epoch < epoch
+				if a.fault != "" {
+					gate += " (" + a.fault + ")"
+				}
+				silent = append(silent, gate)
+			}
+		}
+		return silent, waiting
+	}))
 }
 
 func (p *Publisher) tellWaiting() {

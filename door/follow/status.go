@@ -29,10 +29,12 @@ type DoorStatus struct {
 	Fault       string                 `json:"fault,omitempty"`     // why it has not obeyed
 }
 
-// ListVersion is the edition of a list that a gate has.
+// ListVersion is what a gate last said about a list.
 type ListVersion struct {
-	Name  string `json:"name"`
-	Epoch uint64 `json:"epoch"`
+	Name    string    `json:"name"`
+	Epoch   uint64    `json:"epoch"`
+	Applied time.Time `json:"applied_at,omitzero"` // by the gate's clock
+	Fault   string    `json:"fault,omitempty"`     // why it has kept an earlier edition
 }
 
 // Status says of each gate, in order of names, what it has.
@@ -59,8 +61,8 @@ func (l *link) report(s *GateStatus) {
 		s.Doors = append(s.Doors, DoorStatus{c, a.epoch, a.applied, a.fault})
 	}
 	slices.SortFunc(s.Doors, func(a, b DoorStatus) int { return a.Compartment.Compare(b.Compartment) })
-	for name, epoch := range l.known {
-		s.Lists = append(s.Lists, ListVersion{name, epoch})
+	for name, a := range l.known {
+		s.Lists = append(s.Lists, ListVersion{name, a.epoch, a.applied, a.fault})
 	}
 	slices.SortFunc(s.Lists, func(a, b ListVersion) int { return cmp.Compare(a.Name, b.Name) })
 }

@@ -54,6 +54,8 @@ type world struct {
 	pub  *follow.Publisher
 	cut  atomic.Bool
 
+	remembered func(querschott.Compartment) (uint64, querschott.DoorState, bool) // by the gates, nil: nothing
+
 	mu    sync.Mutex
 	conns []net.Conn
 	work  sync.WaitGroup
@@ -129,16 +131,19 @@ type post struct {
 
 func (w *world) config(p *post, dial func(context.Context) (net.Conn, error)) follow.FollowerConfig {
 	return follow.FollowerConfig{
-		Compartments: []querschott.Compartment{vsdm, eau}, Keys: w.keys, Dial: dial, Now: time.Now, Log: slog.New(slog.DiscardHandler),
-		Apply: func(_ context.Context, o door.Order) error {
+		Compartments: []querschott.Compartment{vsdm, eau}, Keys: w.keys, Dial: dial, Last: w.remembered, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Apply: func(_ context.Context, o door.Order, to querschott.DoorState, _ int) error {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.told[o.Compartment] = o.To
+			p.told[o.Compartment] = to
 			return nil
 		},
 		List: func(name string, _ uint64, data []byte) error {
 			p.mu.Lock()
 			defer p.mu.Unlock()
+			if string(data) == "refuse me" {
+				return errors.New("no")
+			}
 			p.lists[name] = string(data)
 			return nil
 		},
