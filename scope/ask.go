@@ -2,19 +2,11 @@ package scope
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/bits"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sync/errgroup"
-
-	"github.com/querschott/querschott"
-	"github.com/querschott/querschott/ledger"
 )
 
 // Ask answers a question as of now: it first reads what the ledger has acknowledged. A damaged index is made again.
@@ -109,149 +101,6 @@ func (a *Answer) cover(q *Question, gaps []string) {
 	}
 }
 
-// count lets all tallies look at all segments that they concern, and at what is open.
-func (s *Scope) count(tallies []*tally) error {
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for _, t := range tallies {
-		if len(t.creds) == 0 {
-			continue
-		}
-		g.Go(func() error {
-			for _, seg := range s.segs {
-				if err := t.look(seg); err != nil {
-					return err
-				}
-			}
-			t.note(t.book.open)
-			return nil
-		})
-	}
-	return g.Wait()
-}
-
-// tally counts in one log.
-type tally struct {
-	book     *book
-	creds    []uint32
-	from, to int64
-	list     bool
-
-	results     [Refused + 1]bitset
-	groups      [64]*group // by kind of data
-	events      uint64
-	unnamed     uint64
-	first, last int64
-}
-
-type group struct {
-	persons bitset
-	events  uint64
-}
-
-func newTally(b *book, q *Question) *tally {
-	t := &tally{book: b, first: openEnd, list: q.Persons}
-	t.from, t.to = q.seconds()
-	for _, c := range q.Credentials {
-		if o := b.credentials.find(b.credential(c)); o > 0 && !slices.Contains(t.creds, o) {
-			t.creds = append(t.creds, o)
-		}
-	}
-	for i := range t.results {
-		t.results[i] = newBitset(b, len(t.creds) > 0)
-	}
-	return t
-}
-
-// credential returns the log's pseudonym of a credential; none if the log cannot be read.
-func (b *book) credential(c querschott.CredentialID) ledger.Pseudonym {
-	if b.names == nil {
-		return ledger.Pseudonym{}
-	}
-	return b.names.Credential(c)
-}
-
-// look counts what a segment has.
-func (t *tally) look(seg *segment) error {
-	at := seg.log(t.book.origin)
-	if at < 0 || seg.until() < t.from || seg.since() >= t.to {
-		return nil
-	}
-	for _, c := range t.creds {
-		err := seg.scan(sectionKey{at, byCredential}, c, t.from, t.to, func(run []event) { t.run(c, run) })
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// run counts the events of one credential.
-func (t *tally) run(cred uint32, run []event) {
-	for i := range run {
-		if e := &run[i]; e.cred == cred && e.second >= t.from && e.second < t.to {
-			t.count(e)
-		}
-	}
-}
-
-// note counts the events of all credentials that are asked for.
-func (t *tally) note(run []event) {
-	for i := range run {
-		if e := &run[i]; e.second >= t.from && e.second < t.to && slices.Contains(t.creds, e.cred) {
-			t.count(e)
-		}
-	}
-}
-
-func (t *tally) count(e *event) {
-	t.events++
-	t.first, t.last = min(t.first, e.second), max(t.last, e.second)
-	if e.person == 0 {
-		t.unnamed += uint64(e.records)
-	}
-	result := e.class & 3
-	t.results[result].set(e.person)
-	if Result(result) == Refused {
-		return
-	}
-	g := t.groups[e.class>>2]
-	if g == nil {
-		g = &group{persons: newBitset(t.book, true)}
-		t.groups[e.class>>2] = g
-	}
-	g.events++
-	g.persons.set(e.person)
-}
-
-// bitset is a set of persons of one book. Ordinal 0 is in it or not and never counts.
-type bitset []uint64
-
-func newBitset(b *book, needed bool) bitset {
-	if !needed {
-		return nil
-	}
-	return make(bitset, len(b.persons.keys)/64+1)
-}
-
-func (s bitset) set(i uint32) { s[i/64] |= 1 << (i % 64) }
-
-func (s bitset) has(i uint32) bool { return s[i/64]>>(i%64)&1 == 1 }
-
-// count returns how many persons are in it and in none of the others.
-func (s bitset) count(without ...bitset) (n uint64) {
-	for i, w := range s {
-		if i == 0 {
-			w &^= 1
-		}
-		for _, o := range without {
-			w &^= o[i]
-		}
-		n += uint64(bits.OnesCount64(w))
-	}
-	return n
-}
-
 // add takes what was counted in one log into the answer.
 func (a *Answer) add(t *tally) {
 	at := slices.IndexFunc(a.Insurers, func(r Reach) bool { return r.Insurer == t.book.insurer })
@@ -260,13 +109,13 @@ func (a *Answer) add(t *tally) {
 		a.Insurers = append(a.Insurers, Reach{Insurer: t.book.insurer, Groups: []Group{}})
 	}
 	r := &a.Insurers[at]
-	reached, possible, refused := t.results[Reached], t.results[Possible], t.results[Refused]
+	reached, possible, refused := t.results()
 	r.Reached += reached.count()
 	r.Possible += possible.count(reached)
 	r.Excluded += refused.count(reached, possible)
 	r.Unnamed += t.unnamed
-	r.Events += t.events
-	if t.events > 0 {
+	r.Events += t.events()
+	if t.first <= t.last {
 		first, last := time.Unix(t.first, 0).UTC(), time.Unix(t.last, 0).UTC()
 		if r.First.IsZero() || first.Before(r.First) {
 			r.First = first
@@ -275,21 +124,19 @@ func (a *Answer) add(t *tally) {
 			r.Last = last
 		}
 	}
-	for data, g := range t.groups {
-		if g != nil {
-			r.group(ledger.DataClass(data).String(), g)
-		}
+	for _, g := range t.groups() {
+		r.group(&g)
 	}
 	if t.list {
 		r.Persons = append(r.Persons, t.persons()...)
 	}
 }
 
-func (r *Reach) group(name string, g *group) {
-	at := slices.IndexFunc(r.Groups, func(g Group) bool { return g.Data == name })
+func (r *Reach) group(g *group) {
+	at := slices.IndexFunc(r.Groups, func(have Group) bool { return have.Data == g.name })
 	if at < 0 {
 		at = len(r.Groups)
-		r.Groups = append(r.Groups, Group{Data: name})
+		r.Groups = append(r.Groups, Group{Data: g.name})
 	}
 	r.Groups[at].Persons += g.persons.count()
 	r.Groups[at].Events += g.events
@@ -309,30 +156,3 @@ func (r *Reach) finish(coverage float64) {
 		r.Grade = GradeExcluded
 	}
 }
-
-// persons lists everybody in the order of their pseudonyms.
-func (t *tally) persons() (list []Person) {
-	if len(t.creds) == 0 {
-		return nil
-	}
-	for i, key := range t.book.persons.keys {
-		o := uint32(i + 1)
-		for result := Reached; result <= Refused; result++ {
-			if t.results[result].has(o) {
-				p := Person{Pseudonym: pseudonymText(key), Result: result, Log: t.book.origin, Entry: t.book.persons.first[i]}
-				for data, g := range t.groups {
-					if g != nil && g.persons.has(o) {
-						p.Data = append(p.Data, ledger.DataClass(data).String())
-					}
-				}
-				slices.Sort(p.Data)
-				list = append(list, p)
-				break
-			}
-		}
-	}
-	slices.SortFunc(list, func(x, y Person) int { return strings.Compare(x.Pseudonym, y.Pseudonym) })
-	return list
-}
-
-func pseudonymText(p ledger.Pseudonym) string { return hex.EncodeToString(p[:]) }

@@ -182,7 +182,8 @@ func (s *Scope) join(from int, old []*segment) error {
 			if at < 0 {
 				continue
 			}
-			if err := g.all(sectionKey{at, byCredential}, func(run []event) { list = append(list, run...) }); err != nil {
+			var err error
+			if list, err = g.all(sectionKey{at, byCredential}, list); err != nil {
 				return errors.Join(err, w.abandon())
 			}
 		}

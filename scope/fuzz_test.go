@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -39,7 +40,7 @@ func FuzzBlock(f *testing.F) {
 		f.Add(encoded(o, someEvents()[:12]).out, uint8(o)) // short ones are mutated fast
 	}
 	f.Fuzz(func(t *testing.T, b []byte, o uint8) {
-		list, err := decodeBlock(nil, b, order(o%2), 1_780_000_000)
+		list, err := (&reader{b: b, order: order(o % 2), base: 1_780_000_000}).rest(nil)
 		if len(list) > len(b) {
 			t.Errorf("%d bytes became %d events", len(b), len(list))
 		}
@@ -47,6 +48,41 @@ func FuzzBlock(f *testing.F) {
 			if err == nil && (list[i].second < 0 || list[i].second >= openEnd) {
 				t.Errorf("event %d has the second %d", i, list[i].second)
 			}
+		}
+	})
+}
+
+// FuzzSweep: reading what lies close together in one go finds what reading event by event does.
+func FuzzSweep(f *testing.F) {
+	list := someEvents()[:12]
+	f.Add(encoded(byCredential, list).out, uint16(1), uint16(3600))
+	for i := range list {
+		list[i].cred, list[i].second = 1, list[0].second+int64(i)
+		list[i].person = 1<<(2*i) - uint32(i%2)
+	}
+	f.Add(encoded(byCredential, list).out, uint16(3), uint16(9))
+	f.Fuzz(func(t *testing.T, b []byte, from, to uint16) {
+		const base, persons = 1_780_000_000, 1 << 16
+		book := &book{persons: &names{keys: make([]ledger.Pseudonym, persons)}}
+		tallyOf := func() *tally {
+			return &tally{book: book, first: openEnd, from: base + int64(from), to: base + int64(to), creds: []uint32{1}}
+		}
+		got, want := tallyOf(), tallyOf()
+		gotErr := got.read(1, &reader{b: b, base: base})
+		all, wantErr := (&reader{b: b, base: base}).rest(nil)
+		for i := range all {
+			if e := &all[i]; e.cred == 1 && e.second >= want.from && e.second < want.to {
+				if _, err := want.count(e); err != nil {
+					wantErr = err
+					break
+				}
+			}
+		}
+		if gotErr == nil && wantErr == nil && !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		if (gotErr == nil) != (wantErr == nil) {
+			t.Errorf("got %v, want %v", gotErr, wantErr)
 		}
 	})
 }
@@ -142,12 +178,14 @@ func TestBlocks(t *testing.T) {
 		for major := range uint32(40) {
 			for from := int64(1_780_000_000); from < 1_780_003_600; from += 450 {
 				got, want := 0, 0
-				err := s.scan(sectionKey{0, o}, major, from, from+700, func(run []event) {
+				err := s.scan(sectionKey{0, o}, major, from, from+700, func(r *reader) error {
+					run, err := r.rest(nil)
 					for _, e := range run {
 						if o.major(&e) == major && e.second >= from && e.second < from+700 {
 							got++
 						}
 					}
+					return err
 				})
 				for _, e := range list {
 					if o.major(&e) == major && e.second >= from && e.second < from+700 && (o == byCredential || e.person > 0) {

@@ -303,9 +303,9 @@ func (s *segment) index(k sectionKey) (index, error) {
 // readAhead is how much is read at once, in bytes.
 const readAhead = 256 << 10
 
-// scan calls fn for runs of events of one log that hold all of major in [from, to). The first and the last runs may hold
-// others too. What fn gets is valid during the call.
-func (s *segment) scan(k sectionKey, major uint32, from, to int64, fn func([]event)) error {
+// scan calls fn with blocks of one log that hold all of major in [from, to). The first and the last of them may hold others too.
+// What fn gets is valid during the call.
+func (s *segment) scan(k sectionKey, major uint32, from, to int64, fn func(*reader) error) error {
 	blocks, err := s.index(k)
 	if err != nil {
 		return err
@@ -313,34 +313,39 @@ func (s *segment) scan(k sectionKey, major uint32, from, to int64, fn func([]eve
 	// The first block that may hold it is the one before the first that begins at or behind its beginning.
 	lo := sort.Search(len(blocks), func(i int) bool { return !blocks[i].before(major, from) })
 	hi := sort.Search(len(blocks), func(i int) bool { return !blocks[i].before(major, to) })
-	return s.decode(k, blocks[max(lo-1, 0):hi], fn)
+	return s.read(k, blocks[max(lo-1, 0):hi], fn)
 }
 
 func (b *block) before(major uint32, second int64) bool {
 	return b.major < major || b.major == major && b.second < second
 }
 
-// all calls fn for all events of one log.
-func (s *segment) all(k sectionKey, fn func([]event)) error {
+// all appends all events of one log.
+func (s *segment) all(k sectionKey, list []event) ([]event, error) {
 	blocks, err := s.index(k)
 	if err != nil {
-		return err
+		return list, err
 	}
-	return s.decode(k, blocks, fn)
+	err = s.read(k, blocks, func(r *reader) (err error) {
+		list, err = r.rest(list)
+		return err
+	})
+	return list, err
 }
 
-func (s *segment) decode(k sectionKey, blocks []block, fn func([]event)) error {
+// read calls fn with one block after another, each of which is what was written.
+func (s *segment) read(k sectionKey, blocks []block, fn func(*reader) error) error {
 	base := s.table.Logs[k.log].Sections[k.order].Base
-	bufs := buffers.Get().(*buffer)
-	defer buffers.Put(bufs)
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
 	for len(blocks) > 0 {
 		n, size := 0, 0
 		for n < len(blocks) && (n == 0 || size+blocks[n].len <= readAhead) {
 			size += blocks[n].len
 			n++
 		}
-		b := slices.Grow(bufs.raw[:0], size)[:size]
-		bufs.raw = b
+		b := slices.Grow((*buf)[:0], size)[:size]
+		*buf = b
 		if _, err := s.file.ReadAt(b, blocks[0].off); err != nil {
 			return fmt.Errorf("%w: %w", errSegment, err)
 		}
@@ -350,22 +355,15 @@ func (s *segment) decode(k sectionKey, blocks []block, fn func([]event)) error {
 			if digest(one) != blocks[i].sum {
 				return errSegment
 			}
-			var err error
-			if bufs.events, err = decodeBlock(bufs.events[:0], one, k.order, base); err != nil {
+			if err := fn(&reader{b: one, order: k.order, base: base}); err != nil {
 				return err
 			}
-			fn(bufs.events)
 		}
 		blocks = blocks[n:]
 	}
 	return nil
 }
 
-type buffer struct {
-	raw    []byte
-	events []event
-}
-
-var buffers = sync.Pool{New: func() any { return &buffer{} }}
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 func (s *segment) close() error { return s.file.Close() }

@@ -121,11 +121,9 @@ func (s *Scope) eventsOf(b *book, person uint32, q *Question) (list []event, err
 		return nil, nil
 	}
 	from, to := q.seconds()
-	take := func(run []event) {
-		for i := range run {
-			if e := &run[i]; e.person == person && e.second >= from && e.second < to {
-				list = append(list, *e)
-			}
+	take := func(e *event) {
+		if e.person == person && e.second >= from && e.second < to {
+			list = append(list, *e)
 		}
 	}
 	for _, seg := range s.segs {
@@ -133,11 +131,22 @@ func (s *Scope) eventsOf(b *book, person uint32, q *Question) (list []event, err
 		if at < 0 || seg.until() < from || seg.since() >= to {
 			continue
 		}
-		if err := seg.scan(sectionKey{at, byPerson}, person, from, to, take); err != nil {
+		err := seg.scan(sectionKey{at, byPerson}, person, from, to, func(r *reader) error {
+			for len(r.b) > 0 {
+				if err := r.next(); err != nil {
+					return err
+				}
+				take(&r.event)
+			}
+			return nil
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
-	take(b.open)
+	for i := range b.open {
+		take(&b.open[i])
+	}
 	return list, nil
 }
 
