@@ -37,8 +37,13 @@ func (n *Node) openFollower() error {
 	if err != nil {
 		return err
 	}
+	remembered := n.lastOrders()
 	n.follower, err = follow.NewFollower(follow.FollowerConfig{
-		Compartments: compartments(n.insurers), Keys: verifiers, Last: n.lastOrders(),
+		Compartments: compartments(n.insurers), Keys: verifiers,
+		Last: func(c querschott.Compartment) (uint64, querschott.DoorState, bool) {
+			m, ok := remembered(c)
+			return m.Epoch, m.To, ok
+		},
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, gateHello)
 			defer cancel()
