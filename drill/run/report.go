@@ -18,6 +18,7 @@ type Report struct {
 	Seconds    float64     `json:"seconds"` // from the beginning of the ordinary work to its end
 	Factor     float64     `json:"factor"`  // how much faster the attack or the traffic was than what it stands for
 	Thefts     []Theft     `json:"credentials"`
+	Reopening  *Reopening  `json:"reopening,omitempty"`
 	Staff      Work        `json:"staff"`
 	Cards      Work        `json:"cards"`
 	Conditions []Condition `json:"conditions"`
