@@ -30,7 +30,6 @@ const (
 	proberOf     = 5 // the insurer whose employee is the indicator; it is in the second wave
 	tellWithin   = 5 * time.Minute
 	incidentRef  = "VF-2023-0424"
-	prober       = "prober"
 )
 
 // closing is what an authorised person orders: mail is taken in and waits, what answers is shut.
@@ -47,7 +46,7 @@ func Blackout(ctx context.Context, p *Platform, opt Options) (*Report, error) {
 	}
 	defer s.stop()
 	s.report.Factor = realHours * 3600 / dark.Seconds()
-	b := &blackout{stage: s, probers: map[querschott.Actor]bool{}}
+	b := &blackout{stage: s, prober: &thief{p: p}, probers: map[querschott.Actor]bool{}}
 	if b.signers, b.names, err = p.signers(); err != nil {
 		return nil, err
 	}
@@ -63,7 +62,7 @@ func Blackout(ctx context.Context, p *Platform, opt Options) (*Report, error) {
 	if err := s.close(ctx); err != nil {
 		return nil, err
 	}
-	if err := b.emptied(ctx); err != nil {
+	if err := errors.Join(b.emptied(ctx), b.reached(ctx)); err != nil {
 		return nil, err
 	}
 	s.falseAlarms(b.probers)
@@ -76,6 +75,7 @@ type blackout struct {
 	*stage
 	signers []note.Signer
 	names   []querschott.Actor
+	prober  *thief // who reaches nobody
 	probers map[querschott.Actor]bool
 
 	shut    []querschott.Compartment
@@ -83,24 +83,48 @@ type blackout struct {
 	told    *float64
 }
 
-// indicator is what the early warning reports first: an employee of one insurer tries the desks of others.
+// indicator is what the early warning reports first: an employee of one insurer tries the desks of others. Nobody's data come.
 func (b *blackout) indicator(ctx context.Context) error {
-	begin := time.Now()
+	b.prober.first = time.Now()
 	b.opt.Progress("somebody tries other insurers' desks")
-	if err := b.probe(ctx, prober, proberOf+1); err != nil {
+	e, err := b.probe(ctx, "prober", proberOf+1)
+	if err != nil {
 		return err
 	}
-	who := b.p.employee(b.p.world.Insurers()[proberOf], prober).actor()
-	for end := begin.Add(5 * time.Second); time.Now().Before(end); {
-		if at, _ := b.alarms.about(who); !at.IsZero() {
-			b.report.DetectedAfter = between(begin, at)
+	l := newLand(b.p.world, 0)
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+		insurer, nobody := l.person(proberOf, -1)
+		a, err := e.ask(ctx, desk.PathPerson, insurer, desk.PersonRequest{Reason: "case:VG-0000", Person: nobody})
+		if err != nil {
+			return err
+		}
+		now := time.Now()
+		b.prober.latest = now
+		if at, _ := b.alarms.about(e.actor()); !at.IsZero() {
+			b.report.DetectedAfter = between(b.prober.first, at)
+		}
+		if a.Status == http.StatusForbidden && b.report.ContainedAfter == nil {
+			b.report.ContainedAfter = between(b.prober.first, now)
+		}
+		if b.report.DetectedAfter != nil && b.report.ContainedAfter != nil {
 			return nil
 		}
-		if err := wait(ctx, lookAgain); err != nil {
+		if err := wait(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// reached asks the platform whom the prober's credential reached, and has it prove that it was nobody.
+func (b *blackout) reached(ctx context.Context) error {
+	_, credential := b.alarms.about(b.p.employee(b.p.world.Insurers()[proberOf], "prober").actor())
+	if credential == "" {
+		return nil
+	}
+	s, _, err := b.prober.compare(ctx, []querschott.CredentialID{credential})
+	b.report.Scope = s
+	return err
 }
 
 // close orders both waves and waits while the traffic of the dark hours arrives.
@@ -220,6 +244,8 @@ func (b *blackout) judge() {
 		}
 	}
 	r.require("the indicator raised an alarm", r.DetectedAfter != nil, seconds(r.DetectedAfter))
+	r.require("its credential was held", r.ContainedAfter != nil, seconds(r.ContainedAfter))
+	r.require("whom the indicator's credential reached is known exactly, and proved", r.Scope != nil && r.Scope.Exact && r.Scope.Verified != nil && *r.Scope.Verified, r.Scope.String())
 	r.require("0 eAU rejected", r.Mail.Rejected == 0 && r.Mail.Accepted > 0, fmt.Sprintf("%d of %d mails", r.Mail.Rejected, r.Mail.Accepted))
 	r.require("0 eAU lost", r.Mail.Lost == 0, fmt.Sprint(r.Mail.Lost))
 	r.require("mail was taken in and waited while doors were on hold", r.Mail.Held > 0, fmt.Sprintf("%d at most", r.Mail.Held))

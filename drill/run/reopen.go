@@ -155,7 +155,7 @@ func (b *blackout) follow(ctx context.Context, c *climb) error {
 		if !provoked && c.last[at] == badAt {
 			provoked = true
 			b.opt.Progress("somebody of %s tries other insurers' desks again", at.Insurer)
-			if err := b.probe(ctx, "prober.again", waves); err != nil {
+			if _, err := b.probe(ctx, "prober.again", waves); err != nil {
 				return err
 			}
 		}
@@ -167,7 +167,7 @@ func (b *blackout) follow(ctx context.Context, c *climb) error {
 }
 
 // probe has an employee try the desks of other insurers, whose doors are open.
-func (b *blackout) probe(ctx context.Context, name string, first int) error {
+func (b *blackout) probe(ctx context.Context, name string, first int) (*employee, error) {
 	e := b.p.employee(b.p.world.Insurers()[proberOf], name)
 	b.probers[e.actor()] = true
 	for i := range 6 {
@@ -175,13 +175,13 @@ func (b *blackout) probe(ctx context.Context, name string, first int) error {
 		someone, _ := other.Persons()
 		a, err := e.ask(ctx, desk.PathPerson, other.IK, desk.PersonRequest{Reason: "case:VG-0000", Person: b.p.world.Person(someone).Number})
 		if err != nil {
-			return err
+			return e, err
 		}
 		if a.Status == http.StatusOK {
-			return errors.New("another insurer's desk answered")
+			return e, errors.New("another insurer's desk answered")
 		}
 	}
-	return nil
+	return e, nil
 }
 
 // openDoor opens one door by two operators.

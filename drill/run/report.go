@@ -1,6 +1,10 @@
 package run
 
-import "github.com/querschott/querschott"
+import (
+	"fmt"
+
+	"github.com/querschott/querschott"
+)
 
 // Report is the result of a drill.
 type Report struct {
@@ -44,6 +48,14 @@ type Scope struct {
 	Missed   int    `json:"missed"`
 	Extra    int    `json:"extra"`
 	Grade    string `json:"grade"`
+}
+
+// String says it in a condition.
+func (s *Scope) String() string {
+	if s == nil {
+		return "the platform could not be asked"
+	}
+	return fmt.Sprintf("%d persons, missed %d, extra %d", s.Persons, s.Missed, s.Extra)
 }
 
 // Theft is what one credential of the attacker got.

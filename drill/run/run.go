@@ -83,7 +83,7 @@ type stage struct {
 
 // open prepares everything and begins the ordinary work.
 func open(ctx context.Context, p *Platform, name string, v volume, opt Options) (*stage, error) {
-	s := &stage{p: p, opt: opt, report: &Report{Drill: name, Seed: opt.Seed, Factor: 1, Closed: []string{}}, seen: map[querschott.Compartment]bool{}}
+	s := &stage{p: p, opt: opt, report: &Report{Drill: name, Seed: opt.Seed, Factor: 1, Closed: []string{}, Thefts: []Theft{}}, seen: map[querschott.Compartment]bool{}}
 	opt.Progress("bringing persons' data into the cells, and tokens to %d clerks", v.insurers*v.clerks)
 	var err error
 	if s.traffic, err = newTraffic(ctx, p, v); err != nil {
