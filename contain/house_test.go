@@ -22,10 +22,16 @@ const (
 	kasse2 querschott.IK = "108018007"
 )
 
-// keyring makes keys on demand.
-type keyring map[string]note.Signer
+// pair is a key and its public half.
+type pair struct {
+	note.Signer
+	Key
+}
 
-func (k keyring) key(t testing.TB, name string) (note.Signer, note.Verifiers) {
+// keyring makes keys on demand.
+type keyring map[string]pair
+
+func (k keyring) key(t testing.TB, name string) []Key {
 	t.Helper()
 	secret, public, err := note.GenerateKey(nil, name)
 	if err != nil {
@@ -35,22 +41,20 @@ func (k keyring) key(t testing.TB, name string) (note.Signer, note.Verifiers) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := note.NewVerifier(public)
+	v, err := KeyOf(public)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k[name] = s
-	return s, note.VerifierList(v)
+	k[name] = pair{s, v}
+	return []Key{v}
 }
 
 // trust knows the operator anna and the insurers kasse and kasse2.
 func trust(t testing.TB) (Trust, keyring) {
 	k := keyring{}
-	_, anna := k.key(t, "anna")
-	_, one := k.key(t, "kasse")
-	_, two := k.key(t, "kasse2")
+	anna, one, two := k.key(t, "anna"), k.key(t, "kasse"), k.key(t, "kasse2")
 	k.key(t, "mallory")
-	return Trust{Operators: map[querschott.Actor]note.Verifiers{"anna": anna}, Insurers: map[querschott.IK]note.Verifiers{kasse: one, kasse2: two}}, k
+	return Trust{Operators: map[querschott.Actor][]Key{"anna": anna}, Insurers: map[querschott.IK][]Key{kasse: one, kasse2: two}}, k
 }
 
 // shippedRaw is the file of a shipped playbook.
@@ -86,7 +90,7 @@ func (k keyring) sign(t testing.TB, data []byte, by ...[2]string) []byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if data, err = Sign(p, b[0], k[b[1]], begin, "jss--6f2c1f3e-6f0a-4c3e-9b0b-7d1f5a9e2c11"); err != nil {
+		if data, err = Sign(p, b[0], k[b[1]].Signer, k[b[1]].Key, begin, "jss--6f2c1f3e-6f0a-4c3e-9b0b-7d1f5a9e2c11"); err != nil {
 			t.Fatal(err)
 		}
 	}

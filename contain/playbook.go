@@ -32,6 +32,7 @@ type Playbook struct {
 	constants  map[string]string // variables with a value
 	signatures []signature
 	raw        []byte
+	top        map[string]any // the file as it was read; never changed
 }
 
 type step struct {
@@ -102,7 +103,7 @@ func ParsePlaybook(data []byte) (*Playbook, error) {
 	if !ok {
 		return nil, Faults{{"", "it is no JSON object"}}
 	}
-	r := &reader{p: &Playbook{steps: map[string]*step{}, constants: map[string]string{}, raw: slices.Clone(data)}}
+	r := &reader{p: &Playbook{steps: map[string]*step{}, constants: map[string]string{}, raw: slices.Clone(data), top: top}}
 	r.external, r.agents = map[string]bool{}, map[string]string{}
 	r.top(top)
 	if len(r.faults) == 0 {

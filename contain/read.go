@@ -224,6 +224,9 @@ func (r *reader) variable(step, name string) {
 	}
 }
 
+// startLine is the only one that an openc2-http command may have: nothing is sent, this program executes the order itself.
+const startLine = "POST /openc2 HTTP/1.1"
+
 // Actuator is the name of our actuator profile, and of the agent that executes its commands: this program itself.
 const Actuator = "x-querschott-door"
 
@@ -390,8 +393,8 @@ func (r *reader) command(step, agent string, c map[string]any) (cmd command) {
 		if agent != "" && agent != "http-api" {
 			r.fault(step, "an order's agent is %s", Actuator)
 		}
-		if got := r.text(step, c, "command", true); got != "POST /openc2" {
-			r.fault(step, "the command of openc2-http is POST /openc2")
+		if got := r.text(step, c, "command", true); got != startLine {
+			r.fault(step, "the command of openc2-http is %s", startLine)
 		}
 		content, err := base64.StdEncoding.DecodeString(r.text(step, c, "content_b64", true))
 		if err == nil {

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/querschott/querschott"
@@ -50,16 +49,9 @@ type containment struct {
 }
 
 func (n *Node) openContainment(context.Context) (err error) {
-	trust := contain.Trust{Operators: map[querschott.Actor]note.Verifiers{}, Insurers: map[querschott.IK]note.Verifiers{}}
-	for _, op := range n.operators {
-		if trust.Operators[op.Name], err = verifiers(op); err != nil {
-			return err
-		}
-	}
-	for _, in := range n.insurers {
-		if trust.Insurers[in.IK], err = verifiers(Operator{Keys: in.Keys}); err != nil {
-			return err
-		}
+	trust, err := n.playbookTrust()
+	if err != nil {
+		return err
 	}
 	c := &containment{recent: contain.NewRecent(), judge: contain.NewJudge(n.cfg.Contain.judge()), now: n.opt.Now}
 	if c.library, err = contain.OpenLibrary(disk.OS{}, n.path(playbookDir), trust); err != nil {
@@ -88,6 +80,30 @@ func (n *Node) openContainment(context.Context) (err error) {
 	n.contain = c
 	n.onAlarm(n.containAlarm)
 	return nil
+}
+
+// playbookTrust says whose signatures under playbooks count.
+func (n *Node) playbookTrust() (contain.Trust, error) {
+	t := contain.Trust{Operators: map[querschott.Actor][]contain.Key{}, Insurers: map[querschott.IK][]contain.Key{}}
+	for _, op := range n.operators {
+		for _, vkey := range op.Keys {
+			key, err := contain.KeyOf(vkey)
+			if err != nil {
+				return t, fmt.Errorf("operator %s: %w", op.Name, err)
+			}
+			t.Operators[op.Name] = append(t.Operators[op.Name], key)
+		}
+	}
+	for _, in := range n.insurers {
+		for _, vkey := range in.Keys {
+			key, err := contain.KeyOf(vkey)
+			if err != nil {
+				return t, fmt.Errorf("insurer %s: %w", in.IK, err)
+			}
+			t.Insurers[in.IK] = append(t.Insurers[in.IK], key)
+		}
+	}
+	return t, nil
 }
 
 // run carries out and remembers until the context ends.

@@ -62,3 +62,21 @@ func LoadOperatorKey(file string) (note.Signer, error) {
 	}
 	return s, nil
 }
+
+// LoadOperatorPair reads the same file, and returns the vkey of its public half besides.
+func LoadOperatorPair(file string) (note.Signer, string, error) {
+	s, err := LoadOperatorKey(file)
+	if err != nil {
+		return nil, "", err
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, "", err
+	}
+	parts := strings.SplitN(strings.TrimSpace(string(data)), "+", 5) // PRIVATE+KEY+name+hash+key; base64 may hold a plus
+	secret, err := base64.StdEncoding.DecodeString(parts[len(parts)-1])
+	if err != nil || len(secret) != 1+ed25519.SeedSize || secret[0] != algEd25519 {
+		return nil, "", fmt.Errorf("%s is no Ed25519 key", file)
+	}
+	return SignerFromSeed(s.Name(), secret[1:])
+}

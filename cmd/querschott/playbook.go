@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/contain"
@@ -108,18 +109,18 @@ its public half stands under 'keys' of that insurer in insurers.yaml.`,
 			if err != nil {
 				return &querschott.Error{Code: querschott.CodeInvalid, Public: err.Error()}
 			}
-			signer, who, err := operatorKey(key)
+			signer, public, err := playbookKey(key)
 			if err != nil {
 				return err
 			}
-			signee := string(who)
+			signee, _, _ := strings.Cut(signer.Name(), ".")
 			if insurer != "" {
 				if _, err := querschott.ParseIK(insurer); err != nil {
 					return usageError{err}
 				}
 				signee = insurer
 			}
-			signed, err := contain.Sign(p, signee, signer, time.Now(), "jss--"+newUUID())
+			signed, err := contain.Sign(p, signee, signer, public, time.Now(), "jss--"+newUUID())
 			if err != nil {
 				return err
 			}
@@ -138,6 +139,18 @@ its public half stands under 'keys' of that insurer in insurers.yaml.`,
 	cmd.Flags().StringVar(&insurer, "insurer", "", "IK of the insurer that signs; empty: an operator does")
 	cmd.Flags().StringVar(&out, "out", "", "file to write; empty: the same one")
 	return cmd
+}
+
+func playbookKey(file string) (note.Signer, contain.Key, error) {
+	if file == "" {
+		return nil, contain.Key{}, usageError{errors.New("a playbook is signed: name your key file with --key or QUERSCHOTT_OPERATOR_KEY")}
+	}
+	s, vkey, err := node.LoadOperatorPair(file)
+	if err != nil {
+		return nil, contain.Key{}, err
+	}
+	key, err := contain.KeyOf(vkey)
+	return s, key, err
 }
 
 // newUUID is a random identifier (RFC 9562, version 4).
