@@ -17,6 +17,7 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
 	"github.com/querschott/querschott/internal/disk"
+	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/seal/shares"
 )
 
@@ -168,6 +169,20 @@ func (n *Node) takeGlass(ctx context.Context) {
 			n.log.Warn("couldn't remove an order that was carried out", "file", filepath.Base(file), "err", err)
 		}
 	}
+}
+
+// glassProposed says and records that the key for emergencies was used to propose an opening.
+func (n *Node) glassProposed(ctx context.Context, p *door.Proposal) error {
+	if p == nil || p.Actor != door.BreakGlassActor {
+		return nil
+	}
+	n.log.Error("ALARM: the key for emergencies was used to propose an opening", "compartment", p.Compartment.String(), "proposal", p.ID,
+		"reason", p.Reason, "fix", "two operators approve or withdraw it: 'querschott door pending'")
+	return n.append(ctx, ledger.Entry{
+		Kind: ledger.KindNodeChange, At: n.opt.Now(), Compartment: p.Compartment, Action: ledger.ActionCreate, Data: ledger.DataDoorOrder,
+		Outcome: ledger.OutcomeDeferred, Reason: ledger.ReasonOperator, Role: querschott.RoleOperator, Purpose: ledger.PurposeSecurity,
+		Actor: door.BreakGlassActor, Detail: []ledger.Field{{Name: "proposal", Value: p.ID}, {Name: "why", Value: p.Reason}},
+	})
 }
 
 // sayGlass is the alarm about each use of the key for emergencies.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
+	"github.com/querschott/querschott/ledger"
 )
 
 // TestBreakGlassWithAndWithoutNode: two of the five shares shut a door over the socket of a running node, and of one that is
@@ -50,8 +51,20 @@ func TestBreakGlassWithAndWithoutNode(t *testing.T) {
 	if o := n.Door(c); o.To != querschott.Hold || o.Actor != door.BreakGlassActor || o.Epoch != 2 {
 		t.Fatalf("after the start: %+v", o)
 	}
-	if got := strings.Count(h.log.String(), "the key for emergencies was used"); got != 2 {
-		t.Errorf("%d alarms", got)
+	if got := strings.Count(h.log.String(), "the key for emergencies was used"); got != 3 {
+		t.Errorf("%d alarms, want one for each order and one for the proposal", got)
+	}
+	proposed := 0
+	for e, err := range n.ledger.Scan(h.origin(c.Insurer), 0, 1000) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Leaf.Kind == ledger.KindNodeChange && e.Payload != nil && e.Payload.Actor == door.BreakGlassActor {
+			proposed++
+		}
+	}
+	if proposed != 1 {
+		t.Errorf("the ledger has %d entries about the proposal", proposed)
 	}
 	if m, ok := n.ledger.LastDoors()[c]; !ok || m.Epoch != 2 {
 		t.Errorf("the ledger's last entry about the door is %+v", m)

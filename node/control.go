@@ -211,6 +211,7 @@ func (n *Node) controlSubmit(r *http.Request) (any, error) {
 	if out.Order == nil && out.Proposal == nil {
 		return nil, err
 	}
+	err = errors.Join(err, n.glassProposed(r.Context(), out.Proposal))
 	answer := struct {
 		door.Outcome
 		Warning string `json:"warning,omitempty"`

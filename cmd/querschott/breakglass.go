@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/node"
@@ -47,24 +50,17 @@ key. Give them to five people on paper, and start the node again so that it know
 }
 
 func (a *app) breakGlassMove(use, short string, to querschott.DoorState) *cobra.Command {
-	var parts []string
 	var reason, incident string
 	cmd := &cobra.Command{
 		Use: use + " IK/SERVICE...", Short: short,
-		Long: short + ` with the key for emergencies. It needs two of its five shares and the machine of the node, and no login, no
-identity provider, no network and no ledger. If the node does not answer, hold and closed are left in the data directory, and
+		Long: short + ` with the key for emergencies. It asks for two of its five shares (or reads them from its input, a line each: on the
+command line everybody on the machine could see them) and needs the machine of the node, but no login, no identity provider, no
+network and no ledger. If the node does not answer, hold and closed are left in the data directory, and
 the node obeys them within a second or when it starts, for up to 24 hours. Every use is an alarm and an entry of the ledger.`,
-		Example: `  querschott break-glass ` + use + ` 109500969/eau --shares SHARE,SHARE --reason "attack, nobody can log in"`,
+		Example: `  querschott break-glass ` + use + ` 109500969/eau --reason "attack, nobody can log in"`,
 		Args:    limitArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(parts) != 2 {
-				return usageError{errors.New("name two shares with --shares, with a comma between them")}
-			}
 			cfg, err := a.load()
-			if err != nil {
-				return err
-			}
-			signer, err := node.BreakGlassSigner(cfg, parts[0], parts[1])
 			if err != nil {
 				return err
 			}
@@ -81,6 +77,10 @@ the node obeys them within a second or when it starts, for up to 24 hours. Every
 			if len(chosen) == 0 {
 				return usageError{errors.New("no compartment of this node is named")}
 			}
+			signer, err := emergencyKey(cmd, cfg)
+			if err != nil {
+				return err
+			}
 			return a.moveAll(cmd, chosen, func(c querschott.Compartment) (node.Moved, error) {
 				d := node.DraftRequest{Compartment: c, To: to, Reason: reason, Incident: incident}
 				m, deferred, err := node.BreakGlass(cmd.Context(), cfg, d, signer)
@@ -91,8 +91,20 @@ the node obeys them within a second or when it starts, for up to 24 hours. Every
 			})
 		},
 	}
-	cmd.Flags().StringSliceVar(&parts, "shares", nil, "two of the five shares")
 	cmd.Flags().StringVar(&reason, "reason", "", "why (mandatory, one line)")
 	cmd.Flags().StringVar(&incident, "incident", "", "reference of the incident")
 	return cmd
+}
+
+// emergencyKey asks for two shares and puts them together.
+func emergencyKey(cmd *cobra.Command, cfg *node.Config) (note.Signer, error) {
+	in := bufio.NewReader(cmd.InOrStdin())
+	var parts [2]string
+	for i, what := range []string{"First share: ", "Second share: "} {
+		var err error
+		if parts[i], err = ask(cmd, in, what, true); err != nil {
+			return nil, err
+		}
+	}
+	return node.BreakGlassSigner(cfg, strings.TrimSpace(parts[0]), strings.TrimSpace(parts[1]))
 }
