@@ -347,7 +347,7 @@ func (n *Node) openDoors(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.stages = &stages{counts: map[querschott.Compartment]*stageCount{}}
+	n.stages = &stages{trouble: n.pump.Trouble, canary: n.readCanary, counts: map[querschott.Compartment]*stageCount{}}
 	n.doors, err = door.Open(door.Config{ //nolint:contextcheck // what it records must be recorded whatever becomes of the caller
 		FS: disk.OS{}, Dir: n.path("doors"), Compartments: compartments(n.insurers), Operators: operators, BreakGlass: glass,
 		Machine: n.machine, MachineKey: verifier, Record: n.recordOrder, RecordStep: n.recordStep,

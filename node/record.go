@@ -78,8 +78,8 @@ func (n *Node) recordDeliveries(ctx context.Context, list []intake.Delivery) err
 			entries[i].Outcome, entries[i].Reason = ledger.OutcomeFailed, ledger.ReasonOwnFailure
 		}
 	}
-	err := n.append(ctx, entries...)
-	return err
+	n.stages.delivered(list)
+	return n.append(ctx, entries...)
 }
 
 var doorActions = map[querschott.DoorState]ledger.Action{

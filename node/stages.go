@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/access"
 	"github.com/querschott/querschott/door"
+	"github.com/querschott/querschott/intake"
 	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/watch"
 )
@@ -19,16 +21,20 @@ const (
 	stageRequests = 20 // that there must have been for a share to mean anything
 )
 
-// stages judges how a door does that opens in stages: by alarms about its compartment, and by how many requests failed.
+// stages judges how a door does that opens in stages: by alarms about its compartment, by how many requests failed, by what
+// became of its mail, and by canary traffic.
 type stages struct {
-	events *access.Subscription
-	mu     sync.Mutex
-	counts map[querschott.Compartment]*stageCount // only of doors that open in stages
+	events  *access.Subscription
+	trouble func() map[querschott.Compartment]string // what mail cannot be delivered, and why
+	canary  func(querschott.Compartment) error       // reads what was stored there to be read; nil if there is nothing
+	mu      sync.Mutex
+	counts  map[querschott.Compartment]*stageCount // only of doors that open in stages
 }
 
 // stageCount is what happened since the interval before was judged.
 type stageCount struct {
 	requests, failed int
+	damaged          int // messages that were damaged in every copy
 	alarm            string
 }
 
@@ -72,19 +78,50 @@ func (s *stages) run(ctx context.Context) error {
 	}
 }
 
+// delivered counts what became of messages.
+func (s *stages) delivered(list []intake.Delivery) {
+	for _, d := range list {
+		if d.Note.Result == intake.ResultDamaged {
+			s.count(d.Compartment, func(c *stageCount) { c.damaged++ })
+		}
+	}
+}
+
 // judge says why the interval that ends was bad, and begins the next one.
 func (s *stages) judge(c querschott.Compartment, _, _ time.Time) error {
+	if err := s.take(c).bad(); err != nil {
+		return err
+	}
+	if c.Service.ByMail() {
+		if s.trouble()[c] != "" {
+			return errors.New("mail cannot be delivered")
+		}
+		return nil
+	}
+	return s.canary(c)
+}
+
+// take ends an interval and begins the next one.
+func (s *stages) take(c querschott.Compartment) stageCount {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.counts[c]
 	s.counts[c] = &stageCount{}
+	if n == nil {
+		return stageCount{}
+	}
+	return *n
+}
+
+// bad says what of the counts makes the interval a bad one.
+func (n stageCount) bad() error {
 	switch {
-	case n == nil:
-		return nil
 	case n.alarm != "":
 		return fmt.Errorf("alarm %s", n.alarm)
 	case n.requests >= stageRequests && n.failed*100 > n.requests*stageErrors:
 		return fmt.Errorf("%d of %d requests failed", n.failed, n.requests)
+	case n.damaged > 0:
+		return fmt.Errorf("%d messages were damaged", n.damaged)
 	}
 	return nil
 }

@@ -1,14 +1,19 @@
 package node
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
+	"github.com/querschott/querschott/intake"
+	"github.com/querschott/querschott/watch"
 )
 
 const slowPlan door.Plan = "10,50,100 every 24h0m0s"
@@ -48,4 +53,123 @@ func TestTamperedPlanMeansHold(t *testing.T) {
 	if o := n.Door(kept); o.To != querschott.Open || o.Stages != slowPlan || n.doors.Share(kept) != 10 {
 		t.Errorf("the other door is %s, %q at %d %%", o.To, o.Stages, n.doors.Share(kept))
 	}
+}
+
+// What makes an interval of a stage bad, and what does not.
+func TestStageJudge(t *testing.T) {
+	vsdm, eau := querschott.Compartment{Insurer: "109500969", Service: querschott.VSDM}, querschott.Compartment{Insurer: "109500969", Service: querschott.EAU}
+	trouble := map[querschott.Compartment]string{}
+	var canary error
+	s := &stages{
+		trouble: func() map[querschott.Compartment]string { return trouble }, canary: func(querschott.Compartment) error { return canary },
+		counts: map[querschott.Compartment]*stageCount{},
+	}
+	for _, c := range []querschott.Compartment{vsdm, eau} {
+		s.begin(door.Order{Compartment: c, Stages: slowPlan})
+	}
+	requests := func(c querschott.Compartment, n, failed int) {
+		s.count(c, func(k *stageCount) { k.requests, k.failed = k.requests+n, k.failed+failed })
+	}
+	alarm := func(mode watch.Mode) {
+		s.hearAlarm(t.Context(), &watch.Alarm{Insurer: vsdm.Insurer, Service: vsdm.Service, Detector: "D4", Mode: mode})
+	}
+	for _, tc := range []struct {
+		what string
+		c    querschott.Compartment
+		do   func()
+		bad  string // "" for a good interval
+	}{
+		{"nothing", vsdm, func() {}, ""},
+		{"an alarm", vsdm, func() { alarm(watch.Live) }, "alarm D4"},
+		{"the interval after it", vsdm, func() {}, ""},
+		{"an alarm in shadow mode", vsdm, func() { alarm(watch.Shadow) }, ""},
+		{"5 per cent failed", vsdm, func() { requests(vsdm, 100, 5) }, ""},
+		{"6 per cent failed", vsdm, func() { requests(vsdm, 100, 6) }, "6 of 100 requests failed"},
+		{"few requests", vsdm, func() { requests(vsdm, 19, 19) }, ""},
+		{"another door's requests", vsdm, func() { requests(eau, 100, 100) }, ""},
+		{"canary traffic", vsdm, func() { canary = errors.New("canary traffic: broken") }, "canary traffic: broken"},
+		{"mail that is delivered", eau, func() { s.take(eau); s.delivered([]intake.Delivery{{Compartment: eau}}) }, ""},
+		{"mail that was damaged", eau, func() {
+			s.delivered([]intake.Delivery{{Compartment: eau, Note: intake.Note{Result: intake.ResultDamaged}}})
+		}, "1 messages were damaged"},
+		{"mail that cannot be delivered", eau, func() { trouble[eau] = "the cell failed" }, "mail cannot be delivered"},
+		{"mail that can be delivered again", eau, func() { delete(trouble, eau) }, ""},
+	} {
+		tc.do()
+		err := s.judge(tc.c, time.Time{}, time.Time{})
+		if got := fmt.Sprint(err); err == nil && tc.bad != "" || err != nil && got != tc.bad {
+			t.Errorf("%s: %v, want %q", tc.what, err, tc.bad)
+		}
+	}
+}
+
+// A door of mail that opens in stages goes back to hold by itself when its cell fails, and loses nothing.
+func TestMailStageFallsBack(t *testing.T) {
+	h := newHouse(t, 2)
+	n := h.open()
+	failing, fine := h.compartment(0, querschott.EAU), h.compartment(1, querschott.EAU)
+	stuck := map[querschott.Compartment]string{failing: "nothing can be delivered"}
+	n.stages.trouble = func() map[querschott.Compartment]string { return stuck }
+	r := h.runs(n)
+	for _, c := range []querschott.Compartment{failing, fine} {
+		r.openInStages(c, "10,100 every 1s")
+	}
+	h.until("the door falls back", func() bool { return r.Door(failing).To == querschott.Hold })
+	if o := r.Door(failing); o.Actor != door.MachineActor || o.Reason != "the interval at 10 % was bad: mail cannot be delivered" {
+		t.Errorf("it was held by %s: %s", o.Actor, o.Reason)
+	}
+	if r.Door(fine).To != querschott.Open {
+		t.Error("the other insurer's door fell too")
+	}
+	mails := h.notes(0, 1)
+	r.send(mails...)
+	r.move(querschott.Open, failing)
+	r.arrive(mails...)
+}
+
+// Canary traffic reads from behind the door what was stored to be read. What it reads is in the ledger; what is not as it was
+// stored leads the door back.
+func TestCanaryTraffic(t *testing.T) {
+	h, _ := newVSDMHouse(t, 1, func(c *Config) { c.Watch.Per = 1_000_000_000 })
+	n := h.run()
+	n.openAll()
+	if done, err := n.RotateCanaries(t.Context(), CanaryRotation{}); err != nil || done.Stored != 2 {
+		t.Fatalf("made %+v, %v", done, err)
+	}
+	c := h.compartment(0, querschott.VSDM)
+	if err := n.readCanary(c); err != nil {
+		t.Fatalf("a canary cannot be read: %v", err)
+	}
+	if found := n.canaryEntries(c.Insurer); found != 1 {
+		t.Errorf("%d entries of canary traffic in the ledger", found)
+	}
+	number := n.alarms.canaries.number(c.Insurer, n.alarms.canaries.kept(c.Insurer)[0])
+	other := n.invented(c.Insurer, 77, number)
+	if _, err := n.PutInsured(c, other); err != nil {
+		t.Fatal(err)
+	}
+	n.move(querschott.Hold, c)
+	n.openInStages(c, "10,100 every 1s")
+	h.until("the door falls back", func() bool { return n.Door(c).To == querschott.Hold })
+	if got := n.Door(c).Reason; got != "the interval at 10 % was bad: canary traffic: what is read is not what was stored" {
+		t.Errorf("it was held: %s", got)
+	}
+}
+
+// canaryEntries counts the ledger's entries of canary traffic.
+func (r *live) canaryEntries(in querschott.IK) (found int) {
+	r.h.tb.Helper()
+	for e, err := range r.ledger.Scan(r.h.origin(in), 0, 10_000) {
+		if err != nil {
+			r.h.tb.Fatal(err)
+		}
+		if e.Payload != nil {
+			for _, f := range e.Payload.Detail {
+				if f.Name == "canary_traffic" {
+					found++
+				}
+			}
+		}
+	}
+	return found
 }

@@ -171,7 +171,12 @@ func (h *house) open() *Node {
 // run opens the node and runs it.
 func (h *house) run() *live {
 	h.tb.Helper()
-	n := h.open()
+	return h.runs(h.open())
+}
+
+// runs runs a node that is open.
+func (h *house) runs(n *Node) *live {
+	h.tb.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(h.tb.Context()))
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx) }()

@@ -2,6 +2,8 @@ package http
 
 import (
 	"fmt"
+	"io"
+	"sync/atomic"
 	"testing"
 
 	"github.com/querschott/querschott"
@@ -28,6 +30,52 @@ func TestShareOfCallers(t *testing.T) {
 		}
 		if got := in * 100 / callers; got < share-3 || got > share+3 {
 			t.Errorf("at %d %% %d %% were let in", share, got)
+		}
+	}
+}
+
+// TestFallingBackCutsAnswers: when a door falls back a stage, the answers under way of those who are not among the share any more
+// are cut, and no others.
+func TestFallingBackCutsAnswers(t *testing.T) {
+	for _, stays := range []bool{true, false} {
+		key := keyFor("c-practice", desk, 10, stays)
+		var share atomic.Int64
+		share.Store(100)
+		w := open(t, func(c *Config) {
+			c.ShareKey, c.Share = key, func(querschott.Compartment) int { return int(share.Load()) }
+		})
+		w.set(func() { o := w.doors[desk]; o.Stages = door.DefaultPlan; w.doors[desk] = o })
+		f := feeding(w)
+		go func() { f.pieces <- piece(1) }()
+		_, r := begin(t, w, true, "practice")
+		expect(t, r, 1)
+		share.Store(10)
+		o, _ := w.door(desk)
+		if err := w.srv.Obey(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		if stays {
+			f.pieces <- piece(2)
+			expect(t, r, 2)
+			close(f.pieces)
+		}
+		if rest, err := io.ReadAll(r); (err == nil) != stays || len(rest) != 0 {
+			t.Errorf("among the share %v: the end is %q, %v", stays, rest, err)
+		}
+		<-f.closed
+		w.await(func() bool { return w.srv.Stats().InFlight == 0 })
+		if cut := w.srv.Stats().Cut; (cut == 0) != stays {
+			t.Errorf("among the share %v: %d answers were cut", stays, cut)
+		}
+	}
+}
+
+// keyFor finds a key with which a credential is among a share, or is not.
+func keyFor(who querschott.CredentialID, c querschott.Compartment, share int, in bool) []byte {
+	for i := 0; ; i++ {
+		key := fmt.Append(nil, i)
+		if (pointOf(key, who, c)*100 < share*door.Points) == in {
+			return key
 		}
 	}
 }
