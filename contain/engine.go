@@ -34,6 +34,7 @@ type Config struct {
 	Hands     Hands
 	Automatic Automatic
 	Now       func() time.Time
+	Ended     func(*Run)                   // told of a copy of each run that is over; nil: nobody
 	Alarm     func(what string, err error) // somebody must look
 }
 
@@ -275,6 +276,12 @@ func (e *Engine) carryOut(ctx context.Context, r *Run) {
 		e.cfg.Alarm("run "+r.ID+" could not be carried out to its end", err)
 	}
 	e.say(e.save(r))
+	if e.cfg.Ended != nil {
+		e.mu.Lock()
+		c := r.clone()
+		e.mu.Unlock()
+		e.cfg.Ended(&c)
+	}
 }
 
 // do carries one deed out. That it begins is on disk first.

@@ -95,6 +95,7 @@ type fact struct {
 type movedDoor struct {
 	at      time.Time
 	insurer querschott.IK
+	service querschott.Service
 }
 
 // NewJudge makes a judge.
@@ -211,7 +212,7 @@ func (j *Judge) door(d *Decision, s *subject, a *watch.Alarm, e effect, now time
 		d.Why, d.Ask = "doors of more than three insurers within ten minutes: two persons decide", append(d.Ask, act)
 	default:
 		r.until = now.Add(j.cfg.Door)
-		j.moved = append(j.moved, movedDoor{now, c.Insurer})
+		j.moved = append(j.moved, movedDoor{now, c.Insurer, c.Service})
 		d.Actions = append(d.Actions, act)
 		d.Why = "the door is moved: holding credentials is not enough"
 		if e.does == door {

@@ -135,7 +135,7 @@ func TestJudgeKeepsItsPromises(t *testing.T) {
 					if a.Credential != "" && !held[a.Actor] {
 						t.Fatal("a door moved for an actor whose credential was never held")
 					}
-					doors = append(doors, movedDoor{now, act.Compartment.Insurer})
+					doors = append(doors, movedDoor{now, act.Compartment.Insurer, act.Compartment.Service})
 				default:
 					t.Fatalf("%s was done without a person", act.Kind)
 				}

@@ -63,6 +63,11 @@ func (n *Node) openContainment(context.Context) (err error) {
 	c.engine, err = contain.OpenEngine(contain.Config{
 		FS: disk.OS{}, Dir: n.path(runDir), Library: c.library, Automatic: contain.Automatic(n.cfg.Contain.Automatic), Now: n.opt.Now,
 		Hands: contain.Hands{Do: n.doDeed, Undo: n.undoDeed, Tell: n.tellDeed},
+		Ended: func(r *contain.Run) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.judge.Learn(r, n.opt.Now())
+		},
 		Alarm: func(what string, err error) {
 			n.log.Error("ALARM: containment is in trouble", "what", what, "err", err, "fix", "see 'querschott contain list'")
 		},
@@ -70,6 +75,7 @@ func (n *Node) openContainment(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	c.judge.Remember(n.alarms.book.list(AlarmQuery{Most: alarmsHeld}), c.engine.Runs(), n.opt.Now())
 	c.events = n.stream.Subscribe("containment", containEvents)
 	if n.cases != nil {
 		c.caseFor = n.caseFor
@@ -141,6 +147,7 @@ func (n *Node) containAlarm(ctx context.Context, a *watch.Alarm) {
 	d := c.judge.Judge(a, n.opt.Now())
 	c.mu.Unlock()
 	n.spare(&d)
+	c.withdraw(d.Ask)
 	if len(d.Actions)+len(d.Ask) == 0 {
 		return
 	}
@@ -148,10 +155,21 @@ func (n *Node) containAlarm(ctx context.Context, a *watch.Alarm) {
 	if c.caseFor != nil {
 		ref = c.caseFor(ctx, a)
 	}
-	if _, err := c.engine.Start(a, d, ref); err != nil {
+	r, err := c.engine.Start(a, d, ref)
+	if r == nil {
+		c.withdraw(d.Actions)
+	}
+	if err != nil {
 		n.log.Error("ALARM: containment: what was decided may not be carried out", "detector", a.Detector, "cause", a.Cause, "err", err,
 			"fix", "see 'querschott contain list'; hold the credential with 'querschott revoke add'")
 	}
+}
+
+// withdraw tells the judge what is not carried out.
+func (c *containment) withdraw(list []contain.Action) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.judge.Withdraw(list, c.now())
 }
 
 // spare keeps the platform from shutting out those who defend it: what is about an operator or the platform itself is asked for.
@@ -312,6 +330,9 @@ var deedOutcomes = map[contain.State]ledger.Outcome{
 
 // tellDeed records what has become of a deed: who, why, by which playbook.
 func (n *Node) tellDeed(ctx context.Context, r *contain.Run, d *contain.Deed) error {
+	n.contain.mu.Lock()
+	n.contain.judge.Settled(d, n.opt.Now())
+	n.contain.mu.Unlock()
 	who, role := door.MachineActor, querschott.RoleMachine
 	if len(d.By) > 0 {
 		who, role = d.By[len(d.By)-1], querschott.RoleOperator

@@ -110,3 +110,24 @@ func TestContainmentSparesItsOwn(t *testing.T) {
 		t.Errorf("simulated %+v, %v", got, err)
 	}
 }
+
+// TestJudgeOutlivesTheNode raises one suspicion, which leads to nothing, restarts the node, and raises another one: both count.
+func TestJudgeOutlivesTheNode(t *testing.T) {
+	h := newHouse(t, 1)
+	n := h.run()
+	suspicion := func(detector string) *watch.Alarm {
+		a := liveAlarm("c.mueller", h.compartment(0, querschott.Desk))
+		a.Detector, a.Cause, a.Kind, a.Severity = detector, "x", watch.Statistical, watch.Medium
+		return a
+	}
+	first := suspicion("D10")
+	n.keepAlarm(t.Context(), first)
+	n.containAlarm(t.Context(), first)
+	if runs := n.contain.engine.Runs(); len(runs) != 0 {
+		t.Fatalf("one suspicion led to %+v", runs)
+	}
+	n.stop()
+	n = h.run()
+	n.containAlarm(t.Context(), suspicion("D3"))
+	h.until("the credential is held", func() bool { return len(n.Denied()) == 2 })
+}
