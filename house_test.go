@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/mod/modfile"
@@ -93,9 +94,18 @@ type source struct {
 
 func (s source) line(p token.Pos) int { return s.fset.Position(p).Line }
 
-// sources parses every Go file of this module; nested modules, test data and what Go ignores are left out.
+// sources parses every Go file of this module, once for all tests.
 func sources(t *testing.T) []source {
 	t.Helper()
+	all, err := parsed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// parsed leaves out nested modules, test data and what Go ignores.
+var parsed = sync.OnceValues(func() ([]source, error) {
 	var all []source
 	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -120,11 +130,8 @@ func sources(t *testing.T) []source {
 		all = append(all, s)
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
-}
+	return all, err
+})
 
 func parse(name string) (source, error) {
 	text, err := os.ReadFile(name)

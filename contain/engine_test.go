@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/internal/raced"
 )
 
 var errPower = errors.New("the power is gone")
@@ -297,6 +298,7 @@ func TestClockGoesBack(t *testing.T) {
 // TestFlood raises ten times as many alarms as runs are kept, all by new actors at four insurers: everything stays bounded, what is
 // in force is never forgotten for it, and at most three insurers' doors have moved.
 func TestFlood(t *testing.T) {
+	raced.Alone(t)
 	tr, k := trust(t)
 	l := agreed(t, tr, k)
 	w := newWorld()

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/internal/raced"
 	"github.com/querschott/querschott/watch"
 )
 
@@ -155,6 +156,7 @@ func TestJudgeKeepsItsPromises(t *testing.T) {
 
 // TestJudgeIsBounded raises more actors than are remembered.
 func TestJudgeIsBounded(t *testing.T) {
+	raced.Alone(t)
 	j := NewJudge(JudgeConfig{})
 	alarm := func(i int, at time.Time) Decision {
 		return j.Judge(&watch.Alarm{

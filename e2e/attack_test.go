@@ -48,6 +48,7 @@ type attacked struct {
 // TestHTTPAttacks attacks the running program over raw connections: what a smuggler, a scanner or somebody with a stolen
 // certificate of one insurer would send.
 func TestHTTPAttacks(t *testing.T) {
+	t.Parallel()
 	a := newAttacked(t)
 	t.Run("smuggling", a.smuggle)
 	t.Run("probes", a.probe)

@@ -67,6 +67,7 @@ func parseReport(t *testing.T, data string) demo.Report {
 // TestDemo runs a demonstration with everything that it writes, ends it as Ctrl-C does, and runs another one on the same
 // directory.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "demo")
 	report := filepath.Join(t.TempDir(), "report.json")
 	d := startDemo(t, dir, "--rate", "20", "--report", report)

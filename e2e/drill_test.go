@@ -5,7 +5,6 @@ package e2e
 import (
 	"encoding/json"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -15,14 +14,8 @@ import (
 // The January attack against a platform that the command starts itself: the report is whole, the scope is exact and proved, nobody
 // else was disturbed, and the command fails if and only if a condition does.
 func TestDrillOfJanuary(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "querschott") // as people run it: its times count
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cmd/querschott").CombinedOutput(); err != nil {
-		t.Fatalf("couldn't build the program: %v\n%s", err, out)
-	}
-	begin := time.Now()
-	cmd := exec.CommandContext(t.Context(), program, "drill", "run", "january-2023", "--report", "-")
+	cmd := exec.CommandContext(t.Context(), plain, "drill", "run", "january-2023", "--report", "-")
 	out, err := cmd.Output()
-	took := time.Since(begin)
 	var r drillrun.Report
 	if jerr := json.Unmarshal(out, &r); jerr != nil {
 		t.Fatalf("no report: %v, %v", jerr, err)
@@ -41,7 +34,8 @@ func TestDrillOfJanuary(t *testing.T) {
 	if s := r.Scope; s == nil || !s.Exact || s.Verified == nil || !*s.Verified || s.Missed+s.Extra > 0 || s.Persons != uint64(r.Reached) {
 		t.Errorf("scope: %+v", r.Scope)
 	}
-	if took > 70*time.Second {
-		t.Errorf("it took %s", took.Round(time.Second))
+	// It ends within 50 s on 2 cores that have nothing else to do; what it computes does not depend on what else they do.
+	if used := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(); used > time.Minute {
+		t.Errorf("it used %s of a processor", used.Round(time.Second))
 	}
 }

@@ -51,6 +51,7 @@ type verdicts struct {
 // TestForeignValidator has @medplum/core hold what the gate answers, and the published bundles, against the published
 // definitions, and fast-xml-parser compare XML with JSON.
 func TestForeignValidator(t *testing.T) {
+	t.Parallel()
 	dir := peers(t)
 	j := judging{Packages: profilesOf(t)}
 	for _, name := range shared(t, "data/vsdm2/definitions/StructureDefinition-*.json") {

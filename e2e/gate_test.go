@@ -23,6 +23,7 @@ import (
 // TestGateInFrontOfAFHIRServer puts the gate in front of a FHIR server of other people's parts (@medplum/fhir-router), with the
 // commands that an operator uses, and reads, searches, writes, listens and talks through it. The server is not changed.
 func TestGateInFrontOfAFHIRServer(t *testing.T) {
+	t.Parallel()
 	dir := peers(t)
 	server, port := startFHIR(t, dir)
 	e := gateFor(t, "http://127.0.0.1:"+port+"/fhir")

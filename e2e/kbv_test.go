@@ -130,6 +130,7 @@ func expectations(t *testing.T, files []string) []kept {
 // TestPublishedDocuments mails every published sick note and cancellation of the KBV to one insurer and finds each in the
 // cell, its octets unaltered, duplicates and misused identifiers marked (KBV Technische Anlage eAU, KP5-06).
 func TestPublishedDocuments(t *testing.T) {
+	t.Parallel()
 	files := append(shared(t, "data/eau/valid/*.xml"), shared(t, "data/eau/storno/*.xml")...)
 	d := startDemo(t, t.TempDir(), "--rate", "0")
 	to := d.file.Insurers[0]

@@ -8,8 +8,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -31,11 +29,42 @@ type lamp struct {
 	at   string     // "": it is down
 	lit  chan struct{}
 	life int // counts how often it came up
+
+	answered chan struct{} // something for each answer that somebody got
+}
+
+func newLamp() *lamp { return &lamp{lit: make(chan struct{}), answered: make(chan struct{}, 1000)} }
+
+// answer says that somebody got an answer.
+func (l *lamp) answer() {
+	select {
+	case l.answered <- struct{}{}:
+	default: // nobody counts
+	}
+}
+
+// await waits for so many answers of a process.
+func (l *lamp) await(t *testing.T, p *process, answers int) {
+	t.Helper()
+	ctx, cancel := patience(t)
+	defer cancel()
+	for range answers {
+		select {
+		case <-l.answered:
+		case <-p.ended: // by itself
+			return
+		case <-ctx.Done():
+			t.Fatal("waited in vain for answers")
+		}
+	}
 }
 
 func (l *lamp) set(at string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for len(l.answered) > 0 {
+		<-l.answered // of an earlier life
+	}
 	if l.at = at; at != "" {
 		l.life++
 		close(l.lit)
@@ -100,6 +129,7 @@ func (s *correspondent) run(ctx context.Context, i *installation, l *lamp, rng *
 			}
 			m.attempts++
 			if m.receipt, err = c.deliver(string(m.From), string(m.To), m.Body); err == nil {
+				l.answer()
 				break
 			}
 			if code := codeOf(err); code != 0 {
@@ -127,10 +157,11 @@ func (s *correspondent) write(w *drill.World, rng *rand.Rand) (*numbered, error)
 // TestKill kills the process with SIGKILL at random moments, of its start too, while four practices send to three
 // insurers, and then holds it to all that they were promised.
 func TestKill(t *testing.T) {
-	rounds, life := 30, time.Second
+	t.Parallel()
+	rounds := 30
 	i := install(t, 3)
 	if long() { // the race detector has seen the thirty; without it the same hour has more kills
-		rounds, life, i.program = 2000, 300*time.Millisecond, plain(t)
+		rounds, i.program = 2000, plain
 	}
 	senders := make([]*correspondent, 4)
 	for n := range senders {
@@ -143,7 +174,7 @@ func TestKill(t *testing.T) {
 
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	l := &lamp{lit: make(chan struct{})}
+	l := newLamp()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var g errgroup.Group
@@ -151,7 +182,7 @@ func TestKill(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, uint64(n+1)))
 		g.Go(func() error { return s.run(ctx, i, l, rng) })
 	}
-	starts := killRounds(t, i, l, rounds, life, rand.New(rand.NewPCG(seed, 0)))
+	starts := killRounds(t, i, l, rounds, 20, rand.New(rand.NewPCG(seed, 0)))
 	cancel()
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
@@ -175,18 +206,9 @@ func TestKill(t *testing.T) {
 	checkCells(t, i, senders)
 }
 
-// plain builds the program without the race detector.
-func plain(t *testing.T) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "querschott")
-	if out, err := exec.Command("go", "build", "-o", file, "../cmd/querschott").CombinedOutput(); err != nil {
-		t.Fatalf("couldn't build the program: %v\n%s", err, out)
-	}
-	return file
-}
-
 // killRounds returns how long the starts took that got to their end.
-func killRounds(t *testing.T, i *installation, l *lamp, rounds int, life time.Duration, rng *rand.Rand) []time.Duration {
+// A life ends at a random moment of the work that comes after a random number of answers, at most so many.
+func killRounds(t *testing.T, i *installation, l *lamp, rounds, answers int, rng *rand.Rand) []time.Duration {
 	t.Helper()
 	var starts []time.Duration
 	longest := time.Second
@@ -210,7 +232,8 @@ func killRounds(t *testing.T, i *installation, l *lamp, rounds int, life time.Du
 		starts = append(starts, time.Since(begun))
 		longest = slices.Max(starts)
 		l.set(at.TLS)
-		<-time.After(time.Duration(rng.Int64N(int64(life))))
+		l.await(t, p, rng.IntN(answers+1))
+		<-time.After(time.Duration(rng.Int64N(int64(20 * time.Millisecond))))
 		l.set("")
 		p.kill(t)
 	}

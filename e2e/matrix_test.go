@@ -118,6 +118,7 @@ func exchange(client *http.Client, req *http.Request) (look, http.Header, error)
 // TestNobodyReachesAnotherInsurer asks every insurer for every other insurer's persons, in every way that there is, and has
 // every insurer's machine reach for every other insurer's compartment of an existing service.
 func TestNobodyReachesAnotherInsurer(t *testing.T) {
+	t.Parallel()
 	const insurers = drill.DefaultInsurers
 	var reached atomic.Int64 // requests that came through to the service behind the gate
 	behind := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -127,7 +128,7 @@ func TestNobodyReachesAnotherInsurer(t *testing.T) {
 	}))
 	defer behind.Close()
 	e := installHTTP(t, insurers, unlimited)
-	e.program = plain(t) // so many requests; the race detector sees the others
+	e.program = plain // so many requests; the race detector sees the others
 	clients := e.machines(t)
 	e.set(t, map[string]string{"http.machines": clients.config, "http.routes": fmt.Sprintf(
 		`[{name: existing, path: /fhir/, who: [certificate], proxy: {upstream: %q, service: epa, insurer: ["path:insurer"], unmatched: refuse, rules: [{name: all, path: "/fhir/{insurer}/{rest...}", count: fhir}]}}]`, behind.URL)})

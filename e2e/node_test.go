@@ -57,6 +57,7 @@ func found(t testing.TB, insurers int) *installation {
 	command(t, "init", dir, "--domain", "e2e.querschott.example")
 	i.set(t, map[string]string{
 		"mail.starttls": "127.0.0.1:0", "mail.tls": "127.0.0.1:0", "console.listen": `""`, "mail.hostname": hostname, "log.format": "json",
+		"intake.segment": "4MiB", "intake.max_mail": "2MiB", // each start reads them through
 	})
 	var err error
 	if i.ca, err = drill.NewCA(time.Now()); err != nil {
@@ -122,7 +123,7 @@ func (i *installation) set(t testing.TB, values map[string]string) {
 // command runs a command that must succeed and returns its standard output.
 func command(t testing.TB, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "querschott", args...)
+	cmd := exec.CommandContext(t.Context(), plain, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {

@@ -46,6 +46,7 @@ type foreignReport struct {
 // TestForeignClient has a practice's program made of oauth4webapi, dpop and jose find the issuer, get tokens, check a card
 // and be refused in every way that a client can be wrong in.
 func TestForeignClient(t *testing.T) {
+	t.Parallel()
 	dir := peers(t)
 	d := startDemo(t, filepath.Join(t.TempDir(), "demo"), "--rate", "0", "--checks", "0")
 	world := drill.NewWorld(1, drill.DefaultInsurers, drill.DefaultPersons)

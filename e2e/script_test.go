@@ -48,9 +48,9 @@ func TestScripts(t *testing.T) {
 // secrets are the forms in which the program keeps secrets. No command prints one of them.
 var secrets = regexp.MustCompile(`PRIVATE\+KEY|AGE-SECRET-KEY|BEGIN (EC |RSA )?PRIVATE KEY`)
 
-// invoke runs querschott in the script's directory and shows what it printed to the script.
+// invoke runs querschott, without the race detector, in the script's directory and shows what it printed to the script.
 func invoke(ts *testscript.TestScript, args []string) (stdout string, code int) {
-	cmd := exec.Command("querschott", args...)
+	cmd := exec.Command(plain, args...)
 	cmd.Dir = ts.MkAbs(".")
 	for _, name := range []string{"PATH", "GORACE", "HOME", "TMPDIR", "QUERSCHOTT_CONFIG", "QUERSCHOTT_OPERATOR_KEY", "QUERSCHOTT_PASSPHRASE_FILE"} {
 		if v := ts.Getenv(name); v != "" {
@@ -159,6 +159,7 @@ func scriptPassword(ts *testscript.TestScript, neg bool, args []string) {
 
 // TestHelp walks through all commands: each has a help text with its usage and a line for every flag.
 func TestHelp(t *testing.T) {
+	t.Parallel()
 	var walk func(path []string)
 	walked := 0
 	subcommand := regexp.MustCompile(`(?m)^  ([a-z-]+) +\S`)
@@ -194,6 +195,7 @@ func TestHelp(t *testing.T) {
 
 // TestCompletion makes the shells' completion scripts.
 func TestCompletion(t *testing.T) {
+	t.Parallel()
 	for shell, want := range map[string]string{"bash": "complete ", "zsh": "#compdef querschott", "fish": "complete -c querschott"} {
 		if out := command(t, "completion", shell); !strings.Contains(out, want) {
 			t.Errorf("completion %s prints nothing of use", shell)

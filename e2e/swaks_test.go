@@ -82,6 +82,7 @@ func (s swaks) run(t *testing.T, i *installation, starttls, implicit string) str
 const accepted = `250 2\.0\.0 accepted, receipt [0-9]+, 2 copies`
 
 func TestSwaks(t *testing.T) {
+	t.Parallel()
 	need(t, "swaks")
 	i := install(t, 2)
 	practice, about := i.world.Practices()[0], i.world.Person(0)
@@ -167,6 +168,7 @@ func TestSwaks(t *testing.T) {
 // TestSwaksClosedService closes one service of an insurer: the refusal comes when the header is known, after DATA, and
 // the insurer's other mail passes.
 func TestSwaksClosedService(t *testing.T) {
+	t.Parallel()
 	need(t, "swaks")
 	i := install(t, 1)
 	practice, about := i.world.Practices()[0], i.world.Person(0)
@@ -193,6 +195,7 @@ func TestSwaksClosedService(t *testing.T) {
 
 // TestSwaksNotification asks for a notification and reads it from the practice's mailbox.
 func TestSwaksNotification(t *testing.T) {
+	t.Parallel()
 	need(t, "swaks")
 	i := install(t, 1)
 	practice, in := i.world.Practices()[0], i.world.Insurers()[0]

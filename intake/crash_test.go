@@ -18,6 +18,7 @@ import (
 	"github.com/querschott/querschott/cell"
 	"github.com/querschott/querschott/cell/celltest"
 	"github.com/querschott/querschott/internal/disk/crashdisk"
+	"github.com/querschott/querschott/internal/raced"
 )
 
 var errPower = errors.New("no power")
@@ -159,7 +160,7 @@ func (m *machine) check() {
 
 // Whatever the moment at which the power fails, what was acknowledged is delivered exactly once and in order.
 func TestPowerFailures(t *testing.T) {
-	lives := 300
+	lives := raced.Some(300, 60)
 	if testing.Short() {
 		lives = 50
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/querschott/querschott/internal/disk/crashdisk"
+	"github.com/querschott/querschott/internal/raced"
 	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/ledger/proof"
 )
@@ -45,7 +46,7 @@ var errPower = errors.New("no power")
 
 // TestCrash pulls the plug at random operations of the disk, again and again on the same disk, start-ups included.
 func TestCrash(t *testing.T) {
-	lineages := 60
+	lineages := raced.Some(60, 12)
 	if testing.Short() {
 		lineages = 10
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/querschott/querschott/internal/disk"
+	"github.com/querschott/querschott/internal/raced"
 	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/ledger/proof"
 	"github.com/querschott/querschott/ledger/tile"
@@ -38,6 +39,7 @@ func fill(tb testing.TB, l *ledger.Ledger, n int) {
 // x/mod's tlog here. With QUERSCHOTT_EXPORT set to a directory the logs are left there, each with its verifier key in
 // the file vkey beside it, for the readers that live in modules of their own (e2e/tessera).
 func TestExport(t *testing.T) {
+	raced.Alone(t)
 	out := os.Getenv("QUERSCHOTT_EXPORT")
 	if out == "" {
 		out = t.TempDir()
@@ -197,6 +199,7 @@ func checkConsistency(
 
 // A log of 70,000 entries verifies as a whole, before and after a restart.
 func TestVerifyLarge(t *testing.T) {
+	raced.Alone(t)
 	dir := t.TempDir()
 	cfg := config(disk.OS{}, dir)
 	cfg.SegmentSize, cfg.SnapshotBytes = 1<<20, 4<<20

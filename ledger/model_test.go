@@ -15,6 +15,7 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/internal/disk/crashdisk"
+	"github.com/querschott/querschott/internal/raced"
 	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/ledger/proof"
 )
@@ -46,6 +47,7 @@ func (m *model) reader(origin string) tlog.HashReader {
 
 // TestModel drives the ledger with random calls, restarts, full disks and turns of the year, and compares with the model.
 func TestModel(t *testing.T) {
+	raced.Alone(t)
 	rapid.Check(t, func(t *rapid.T) {
 		d := crashdisk.New()
 		now := midyear
@@ -174,6 +176,7 @@ func (m *model) compare(t *rapid.T, l *ledger.Ledger) {
 
 // When the disk is full, appends say so, nothing acknowledged is lost, and they go on when there is room again.
 func TestFull(t *testing.T) {
+	raced.Alone(t)
 	for room := int64(0); room < 120<<10; room += 9 << 10 {
 		t.Run(fmt.Sprint(room), func(t *testing.T) {
 			d := crashdisk.New()

@@ -19,6 +19,7 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/internal/disk/crashdisk"
+	"github.com/querschott/querschott/internal/raced"
 	"github.com/querschott/querschott/ledger"
 )
 
@@ -109,6 +110,7 @@ func TestNothingInTheClear(t *testing.T) {
 // A changed bit in what is on the disk is found: Open refuses, or Verify reports it, or reading fails; or it hit what
 // doesn't matter, and everything is as it was. Only the very last commit may be taken for a torn one.
 func TestEveryFlippedBitIsFound(t *testing.T) {
+	raced.Alone(t)
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, closed := range []bool{true, false} {
 		d := crashdisk.New()
@@ -311,6 +313,7 @@ func TestConfig(t *testing.T) {
 
 // A start reads the state and the WAL's tail, not the logs.
 func TestStartIsFast(t *testing.T) {
+	raced.Alone(t)
 	dir := t.TempDir()
 	cfg := config(disk.OS{}, dir)
 	cfg.SegmentSize, cfg.SnapshotBytes = 0, 0
@@ -350,6 +353,7 @@ func TestStartIsFast(t *testing.T) {
 
 // An idle ledger of 80 logs costs next to nothing, also right after a burst.
 func TestIdleMemory(t *testing.T) {
+	raced.Alone(t)
 	heap := func() int64 {
 		var m runtime.MemStats
 		runtime.GC()

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/querschott/querschott/internal/raced"
 	"github.com/querschott/querschott/watch"
 )
 
@@ -14,6 +15,7 @@ import (
 // shares of accesses without a reason: 3 % and, with processes that forget to give theirs, 12 %. The figures are printed;
 // what is demanded of them leaves room for other machines' arithmetic, not for a detector that has gone bad.
 func TestQuarter(t *testing.T) {
+	raced.Alone(t)
 	seeds, clerks := 1, 60
 	if os.Getenv("QUERSCHOTT_LONG") != "" {
 		seeds, clerks = 5, 300
@@ -55,6 +57,7 @@ func TestQuarter(t *testing.T) {
 
 // TestThefts measures how many of those who steal slowly are found, and after how many days.
 func TestThefts(t *testing.T) {
+	raced.Alone(t)
 	seeds, from, clerks, slack := 1, 28, 45, 0.6 // three thieves are too few to be strict
 	if os.Getenv("QUERSCHOTT_LONG") != "" {
 		seeds, from, clerks, slack = 10, 42, 90, 1

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/internal/raced"
 	"github.com/querschott/querschott/watch"
 )
 
@@ -245,6 +246,7 @@ func (w *traffic) cards(number, day string, cards int, minute float64) {
 
 // TestScenarios plays the file: what happens, and indented below it what the early warning says.
 func TestScenarios(t *testing.T) {
+	raced.Alone(t)
 	var got strings.Builder
 	for i, s := range scenes(t) {
 		if i > 0 {
@@ -277,6 +279,7 @@ func TestScenarios(t *testing.T) {
 
 // TestEveryDetectorEarnsItsPlace takes each detector out: a scenario that it alone finds must then find nothing.
 func TestEveryDetectorEarnsItsPlace(t *testing.T) {
+	raced.Alone(t)
 	alone := map[string]*scene{} // the shortest scenario with alarms of this detector only
 	for _, s := range scenes(t) {
 		if m := regexp.MustCompile(`(?m)^# ([DR]\d+)\. `).FindStringSubmatch(s.text); m != nil {

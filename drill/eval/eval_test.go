@@ -15,6 +15,7 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/drill/attack"
 	"github.com/querschott/querschott/drill/crowd"
+	"github.com/querschott/querschott/internal/raced"
 	"github.com/querschott/querschott/watch"
 )
 
@@ -64,6 +65,7 @@ func asJSON(t *testing.T, r *Report) []byte {
 
 // TestTiny compares a tiny evaluation with its file. Only detectors of facts run, whose limits are the gate's.
 func TestTiny(t *testing.T) {
+	raced.Alone(t)
 	got := asJSON(t, tiny(t, func(c *Config) {
 		c.Compare = true
 		c.Without = []string{"D5", "D6", "D7", "D8", "D9", "D10", "D11", "D12", "D13", "D15", "D16", "R1", "R2", "R3", "R4"}
@@ -92,6 +94,7 @@ func TestWorkersDoNotMatter(t *testing.T) {
 
 // TestFastTheftIsContained: the loop is closed. Whoever reads as fast as he can gets no further than the cap, and is held.
 func TestFastTheftIsContained(t *testing.T) {
+	raced.Alone(t)
 	r := tiny(t, nil)
 	f := r.Families[0]
 	if f.Found != 2 || f.ContainedShare != 1 || f.RecordsMax > 50 {
@@ -211,6 +214,7 @@ func TestBaselines(t *testing.T) {
 
 // TestLabelsStandInNoEvent plays a world twice, once with attacks that are told to be benign: the detectors' events are the same.
 func TestLabelsStandInNoEvent(t *testing.T) {
+	raced.Alone(t)
 	events := func(benign bool) []byte {
 		fs := some(t, "bulk-fast", "foreign-insurer")
 		for _, f := range fs {

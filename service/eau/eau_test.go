@@ -19,6 +19,7 @@ import (
 	"github.com/querschott/querschott/cell"
 	"github.com/querschott/querschott/cell/celltest"
 	"github.com/querschott/querschott/intake"
+	"github.com/querschott/querschott/internal/raced"
 	"github.com/querschott/querschott/wire/eau"
 )
 
@@ -348,6 +349,7 @@ func pool(t testing.TB) (documents, bodies [][]byte) {
 // TestTurnsMakeNoDifference: any sequence of documents in any division into turns has the results of the model, and leaves the
 // same memory in the cell.
 func TestTurnsMakeNoDifference(t *testing.T) {
+	raced.Alone(t)
 	ring := newKeyring(t)
 	documents, bodies := pool(t)
 	rapid.Check(t, func(rt *rapid.T) {
