@@ -245,7 +245,9 @@ func (c *canaries) kept(in querschott.IK) []uint32 {
 }
 
 // watchCanaries tells the detectors the canaries' pseudonyms of this quarter, and of the next one when it is near.
-func (n *Node) watchCanaries() {
+func (n *Node) watchCanaries() { n.alarms.watch.SetCanaries(n.canaryPseudonyms()) }
+
+func (n *Node) canaryPseudonyms() []string {
 	list := slices.Clone(n.alarms.pseudonyms)
 	now := n.opt.Now()
 	n.alarms.canaries.each(true, func(in querschott.IK, _ uint32, k querschott.KVNR) {
@@ -255,7 +257,7 @@ func (n *Node) watchCanaries() {
 			}
 		}
 	})
-	n.alarms.watch.SetCanaries(list)
+	return list
 }
 
 // Names of canaries are common ones: a canary that one recognises is none.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,6 +53,25 @@ func (s *stages) hearAlarm(_ context.Context, a *watch.Alarm) {
 		return
 	}
 	s.count(querschott.Compartment{Insurer: a.Insurer, Service: a.Service}, func(c *stageCount) { c.alarm = a.Detector })
+}
+
+// hearSharp notes an alarm that was raised at double sensitivity. It leads a door back, and to nothing else.
+func (s *stages) hearSharp(a *watch.Alarm) {
+	if a.Mode == watch.Shadow {
+		return
+	}
+	s.count(querschott.Compartment{Insurer: a.Insurer, Service: a.Service}, func(c *stageCount) {
+		if c.alarm == "" {
+			c.alarm = a.Detector + " at double sensitivity"
+		}
+	})
+}
+
+// doors lists the doors with a plan.
+func (s *stages) doors() []querschott.Compartment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.counts))
 }
 
 func (s *stages) count(c querschott.Compartment, do func(*stageCount)) {

@@ -77,6 +77,11 @@ func ReadPseudonyms(file string) (list []string, err error) {
 // cannot be read is said and left out: the early warning begins without it.
 func (n *Node) learn(ctx context.Context) {
 	n.watchCanaries()
+	n.learnInto(ctx, n.alarms.watch)
+}
+
+// learnInto shows recorded events to a set of detectors.
+func (n *Node) learnInto(ctx context.Context, w *watch.Watch) {
 	sources, size := []watch.Source{}, n.cfg.Watch.Learn
 	files := n.cfg.HTTP.recorded()
 	for i := len(files) - 1; i >= 0 && size > 0; i-- {
@@ -98,7 +103,7 @@ func (n *Node) learn(ctx context.Context) {
 	}
 	begun := time.Now()
 	for i := len(sources) - 1; i >= 0; i-- { // the oldest file first
-		r, err := n.alarms.watch.Learn(ctx, sources[i:i+1])
+		r, err := w.Learn(ctx, sources[i:i+1])
 		if err != nil {
 			n.log.Warn("the early warning couldn't read all recorded events", "err", err)
 			return

@@ -79,9 +79,9 @@ func (d *enumeration) Observe(e *Event, to []Alarm) []Alarm {
 
 func (d *enumeration) account(e *Event, to []Alarm) []Alarm {
 	if e.Result == Denied && (e.Cause == "foreign-person" || e.Cause == "foreign-insurer") {
-		if first, full := d.trail(e).refused.add(e.Sec, strangeMost, strangeSpan); full {
-			to = append(to, e.alarm("D5", "foreign-person", Exact, High, Number{"attempts", strangeMost, "requests"},
-				Number{"window", strangeSpan, "s"}).since(first, strangeMost))
+		if first, full := d.trail(e).refused.add(e.Sec, e.most(strangeMost), strangeSpan); full {
+			to = append(to, e.alarm("D5", "foreign-person", Exact, High, Number{"attempts", float64(e.most(strangeMost)), "requests"},
+				Number{"window", strangeSpan, "s"}).since(first, e.most(strangeMost)))
 		}
 	}
 	if e.Result != Reached || e.Subject == 0 {
@@ -99,9 +99,9 @@ func (d *enumeration) account(e *Event, to []Alarm) []Alarm {
 		t.persons.reset()
 		t.day = e.Day
 	}
-	if t.persons.add(e.Subject) && t.persons.count() == familyMost { // and the first one
-		to = append(to, e.alarm("D5", "many-persons", Exact, Critical, Number{"persons", familyMost + 1, "persons/day"},
-			Number{"limit", familyMost, "persons/day"}))
+	if t.persons.add(e.Subject) && t.persons.count() == e.most(familyMost) { // and the first one
+		to = append(to, e.alarm("D5", "many-persons", Exact, Critical, Number{"persons", float64(e.most(familyMost) + 1), "persons/day"},
+			Number{"limit", float64(e.most(familyMost)), "persons/day"}))
 	}
 	return to
 }
@@ -144,7 +144,7 @@ func (d *enumeration) network(e *Event, to []Alarm) []Alarm {
 	if name == 0 && (e.Actor != "" || e.Credential != "") {
 		name = hash(e.Who)
 	}
-	if name == 0 || !n.names.add(name) || n.names.count() < namesMost || float64(n.failed) < failedShare*float64(n.asked) {
+	if name == 0 || !n.names.add(name) || n.names.count() < e.most(namesMost) || float64(n.failed) < failedShare*float64(n.asked) {
 		return to
 	}
 	a := e.alarm("D5", "network", Statistical, Medium, Number{"different", float64(n.names.count()), "accounts or persons/10 min"},

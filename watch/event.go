@@ -25,7 +25,8 @@ type Event struct {
 	Test      bool // it is played by the watch itself, see [Watch.SelfTest]
 	Fresh     bool // the actor did not reach this person in the last 24 hours
 
-	actor  *actor // what is held of Who
+	sharp  float64 // see Config.Sharp
+	actor  *actor  // what is held of Who
 	reason given
 	noted  bool // reason is set
 }

@@ -54,15 +54,16 @@ func (d *probing) Observe(e *Event, to []Alarm) []Alarm {
 	case abroad && e.Result == Reached && !e.Job:
 		return append(to, e.alarm("D4", "foreign-insurer-reached", Exact, Critical, Number{"records", float64(e.Records), "records"}))
 	case abroad && (e.Result == Denied || e.Result == NotFound):
-		if first, full := d.trail(e.actor).foreign.add(e.Sec, foreignMost, probeSpan); full {
-			return append(to, e.alarm("D4", "foreign-insurer", Exact, High, Number{"attempts", foreignMost, "requests"},
-				Number{"window", probeSpan, "s"}).since(first, foreignMost))
+		if first, full := d.trail(e.actor).foreign.add(e.Sec, e.most(foreignMost), probeSpan); full {
+			return append(to, e.alarm("D4", "foreign-insurer", Exact, High, Number{"attempts", float64(e.most(foreignMost)), "requests"},
+				Number{"window", probeSpan, "s"}).since(first, e.most(foreignMost)))
 		}
 	case e.Result == NotFound:
-		first, full := d.trail(e.actor).missing.add(e.Sec, missingMost, probeSpan)
-		if share := missingMost / float64(max(asked, missingMost)); full && share >= missingShare {
-			return append(to, e.alarm("D4", "not-found-run", Statistical, Medium, Number{"not_found", missingMost, "requests"},
-				Number{"window", probeSpan, "s"}, Number{"share_at_least", share, "of the last half hour"}).since(first, missingMost))
+		most := e.most(missingMost)
+		first, full := d.trail(e.actor).missing.add(e.Sec, most, probeSpan)
+		if share := float64(most) / float64(max(asked, most)); full && share >= missingShare {
+			return append(to, e.alarm("D4", "not-found-run", Statistical, Medium, Number{"not_found", float64(most), "requests"},
+				Number{"window", probeSpan, "s"}, Number{"share_at_least", share, "of the last half hour"}).since(first, most))
 		}
 	}
 	return to

@@ -37,7 +37,9 @@ const (
 	monthTimes = 4.5 // times what 90 % of the role stay below
 )
 
-func newSlow() *slow { return &slow{profiler: newProfiler(slowRule), limits: map[*peers]float64{}} }
+func newSlow(sharp float64) *slow {
+	return &slow{profiler: newProfiler(slowRule.sharpened(sharp)), limits: map[*peers]float64{}}
+}
 
 func (*slow) Name() string { return "D10" }
 
@@ -195,8 +197,8 @@ var muleRule = rule{
 
 const muleMost = 30 // persons that one actor adds to the sum of its group
 
-func newMules() *mules {
-	return &mules{profiler: newProfiler(muleRule), groups: map[muleGroup]*muleSum{}}
+func newMules(sharp float64) *mules {
+	return &mules{profiler: newProfiler(muleRule.sharpened(sharp)), groups: map[muleGroup]*muleSum{}}
 }
 
 func (*mules) Name() string { return "D15" }

@@ -62,17 +62,17 @@ func (d *stuffing) Observe(e *Event, to []Alarm) []Alarm {
 	}
 	n.tried++
 	if !failed {
-		if n.names.count() >= stormNames {
+		if n.names.count() >= e.most(stormNames) {
 			to = append(to, e.alarm("D6", "success-in-storm", Statistical, High, Number{"failing_accounts", float64(n.names.count()), "accounts/10 min"},
 				Number{"failed", float64(n.failed), "logins/10 min"}).since(n.window*600, n.tried))
 		}
 		return to
 	}
 	n.failed++
-	if !n.names.add(hash(e.Who)) || n.names.count() != stormNames || float64(n.failed) < stormShare*float64(n.tried) {
+	if !n.names.add(hash(e.Who)) || n.names.count() != e.most(stormNames) || float64(n.failed) < stormShare*float64(n.tried) {
 		return to
 	}
-	a := e.alarm("D6", "many-accounts", Statistical, High, Number{"failing_accounts", stormNames, "accounts/10 min"},
+	a := e.alarm("D6", "many-accounts", Statistical, High, Number{"failing_accounts", float64(e.most(stormNames)), "accounts/10 min"},
 		Number{"failed", float64(n.failed), "logins/10 min"}, Number{"logins", float64(n.tried), "logins/10 min"}).since(n.window*600, n.failed)
 	a.Insurer = "" // a network belongs to nobody
 	return append(to, a.networkAs(e))

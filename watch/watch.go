@@ -38,6 +38,10 @@ type Config struct {
 	Also     []Detector   // run behind the built-in ones
 	Emit     func(*Alarm) // told each alarm once, when it is raised; nil: nobody. It must not block and not call the Watch.
 	Keys     int          // how many actors each detector holds at most; default 4,000,000
+
+	// Sharp is how many times as sensitive the detectors are: half as much is enough at 2. 0 is 1. It applies to caps (D1),
+	// attempts and failures (D4, D5, D6), unexplained persons (D10, D15), and writes (D11).
+	Sharp float64
 }
 
 // Watch is a set of detectors over one stream of events. All methods may be called at the same time.
@@ -101,6 +105,8 @@ func New(cfg Config) (*Watch, error) {
 	if cfg.Keys <= 0 {
 		cfg.Keys = standardKeys
 	}
+	cfg.Sharp = max(cfg.Sharp, 1)
+	cfg.Policy = cfg.Policy.sharpened(cfg.Sharp)
 	w := &Watch{
 		cfg: cfg, policy: cfg.Policy, live: map[string]bool{}, jobs: map[string]*Job{}, order: newOrder(), actors: newActors(cfg.Keys), test: newSelfTest(),
 		folds: newTable[*Alarm](maxFolds), budget: map[week]int{}, byKind: map[Kind]int{}, byName: map[string]int{}, explained: map[querschott.Compartment]*Share{},
@@ -145,9 +151,9 @@ func (m mute) Observe(e *Event, to []Alarm) []Alarm { return m.Detector.Observe(
 func builtin(cfg *Config, jobs map[string]*Job, o *order) []Detector {
 	return []Detector{
 		newBulk(cfg.Policy), newJobs(jobs), newCanary(cfg.Canaries, cfg.Keys), &probing{}, newEnumeration(cfg.Keys),
-		newStuffing(cfg.Keys), &stolenLogin{}, &practice{}, newCuriosity(cfg.Policy.Budget), newSlow(), &wiper{},
+		newStuffing(cfg.Keys), &stolenLogin{}, &practice{}, newCuriosity(cfg.Policy.Budget), newSlow(cfg.Sharp), &wiper{},
 		admin{},
-		newFlood(), &token{}, newMules(),
+		newFlood(), &token{}, newMules(cfg.Sharp),
 		newMaintenance(cfg.Policy), newSilence(o), newShared(cfg.Keys), newCases(), newPersons(), newCopied(),
 	}
 }
@@ -187,7 +193,7 @@ func later(a, b time.Time) time.Time {
 
 // judge lets the detectors see an event whose time is settled.
 func (w *Watch) judge(a *querschott.Access) {
-	w.event = Event{Access: a, At: a.Time, Result: result(a)}
+	w.event = Event{Access: a, At: a.Time, Result: result(a), sharp: w.cfg.Sharp}
 	e := &w.event
 	switch behind := w.now.Sub(a.Time); {
 	case w.now.IsZero() || behind <= 0 && -behind <= ahead:

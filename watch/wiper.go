@@ -67,11 +67,11 @@ func (d *wiper) Observe(e *Event, to []Alarm) []Alarm {
 	t.turn(e.Sec)
 	t.count += n
 	over := t.sum + max(0, t.count-t.usual-writeSpare)
-	if over <= writeSum {
+	if over <= float64(e.most(writeSum)) {
 		return to
 	}
 	t.sum, t.count = 0, 0
-	return append(to, e.alarm("D11", "write-burst", Statistical, Critical, Number{"above_usual", over, "records"}, Number{"limit", writeSum, "records"},
+	return append(to, e.alarm("D11", "write-burst", Statistical, Critical, Number{"above_usual", over, "records"}, Number{"limit", float64(e.most(writeSum)), "records"},
 		Number{"usual", t.usual, "records/s"}).since(t.began, int(over)))
 }
 
@@ -108,9 +108,9 @@ func (t *writeTrail) delete(e *Event, n int, to []Alarm) []Alarm {
 		t.minute, t.deleted = e.Sec, 0
 	}
 	before := t.deleted
-	if t.deleted += n; before >= deleteMost || t.deleted < deleteMost {
+	if t.deleted += n; before >= e.most(deleteMost) || t.deleted < e.most(deleteMost) {
 		return to
 	}
 	return append(to, e.alarm("D11", "mass-delete", Exact, Critical, Number{"deleted", float64(t.deleted), "records/min"},
-		Number{"limit", deleteMost, "records/min"}).since(t.minute, t.deleted))
+		Number{"limit", float64(e.most(deleteMost)), "records/min"}).since(t.minute, t.deleted))
 }
