@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/ledger"
 )
@@ -40,6 +42,11 @@ func BenchmarkAppend(b *testing.B) {
 				_, err := l.Append(ctx, entries[n%80])
 				return err
 			})
+			head, err := l.Head(ledger.CommitsOrigin(domain, time.Now().UTC().Year()))
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(b.N)/float64(head.Size), "entries/commit")
 			if floor > 0 {
 				b.ReportMetric(ours/floor, "of-floor")
 			}
@@ -101,7 +108,7 @@ func measure(b *testing.B, writers int, call func(context.Context, int) error) f
 		took[i] = make([]time.Duration, 0, per)
 	}
 	b.ResetTimer()
-	start := time.Now()
+	start, busy := time.Now(), processorTime(b)
 	var wg sync.WaitGroup
 	for w := range writers {
 		wg.Go(func() {
@@ -117,13 +124,24 @@ func measure(b *testing.B, writers int, call func(context.Context, int) error) f
 	}
 	wg.Wait()
 	rate := float64(per*writers) / time.Since(start).Seconds()
+	busy = processorTime(b) - busy
 	b.StopTimer()
+	b.ReportMetric(float64(busy)/float64(per*writers), "cpu-ns/op")
 	all := slices.Concat(took...)
 	slices.Sort(all)
 	b.ReportMetric(rate, "appends/s")
 	b.ReportMetric(float64(all[len(all)/2].Microseconds()), "p50-µs")
 	b.ReportMetric(float64(all[len(all)*99/100].Microseconds()), "p99-µs")
 	return rate
+}
+
+// processorTime is what this process has taken of the processors, in user and kernel mode.
+func processorTime(b *testing.B) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // plain is a write-ahead log with group commit on preallocated segments and nothing else.
