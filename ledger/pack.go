@@ -51,12 +51,13 @@ func payloadName(dir string, id logID, seg uint64) string {
 
 // pack is how far one log has got in the pack files. The packer owns it; readers hold mu.
 type pack struct {
-	waiting waiting // entries that are not in the files yet
+	waiting waiting   // entries that are not in the files yet
+	tree    tile.Tree // what the files hold and what waits
 
 	mu         sync.RWMutex
-	tree       tile.Tree // what the files hold
-	upper      []upper   // tiles of level 2 and up
-	payloadEnd uint32    // of the current payload file
+	filed      uint64  // how many entries the files hold
+	upper      []upper // tiles of level 2 and up
+	payloadEnd uint32  // of the current payload file
 
 	open  *packFiles // nil while closed
 	dirty bool       // written since the last sync
@@ -78,7 +79,6 @@ type waiting struct {
 	hashes  []tile.Hash
 	level1  []tile.Hash
 	higher  [][]tile.Hash // levels 2 and up
-	tree    tile.Tree     // after them
 }
 
 func (w *waiting) add(leaf, sealed []byte) {
@@ -87,7 +87,8 @@ func (w *waiting) add(leaf, sealed []byte) {
 	w.lengths = append(w.lengths, uint32(len(sealed)))
 }
 
-func (w *waiting) grow(s *tile.Span) {
+func (p *pack) grow(s *tile.Span) {
+	w := &p.waiting
 	_, leaves := s.Level(0)
 	w.hashes = append(w.hashes, leaves...)
 	_, nodes := s.Level(tile.Height)
@@ -99,41 +100,51 @@ func (w *waiting) grow(s *tile.Span) {
 		_, nodes := s.Level(tile.Height * level)
 		w.higher[level-2] = append(w.higher[level-2], nodes...)
 	}
-	w.tree = s.New
+	p.tree = s.New
 }
 
-// reset forgets what was written and keeps the memory, unless it is much.
-func (w *waiting) reset() {
-	if cap(w.entries)+cap(w.sealed) > 256<<10 {
+// drop forgets the first entries, which were written, and keeps the memory, unless it is much.
+func (w *waiting) drop(n, stride, sealed, level1 int) {
+	if n == len(w.lengths) && cap(w.entries)+cap(w.sealed) > 256<<10 {
 		*w = waiting{}
 		return
 	}
-	w.entries, w.sealed, w.lengths = w.entries[:0], w.sealed[:0], w.lengths[:0]
-	w.hashes, w.level1 = w.hashes[:0], w.level1[:0]
+	w.entries, w.sealed = shift(w.entries, n*stride), shift(w.sealed, sealed)
+	w.lengths, w.hashes, w.level1 = shift(w.lengths, n), shift(w.hashes, n), shift(w.level1, level1)
 	for i := range w.higher {
 		w.higher[i] = w.higher[i][:0]
 	}
 }
 
+// shift drops the first elements and moves the others to the front.
+func shift[T any](s []T, n int) []T { return s[:copy(s, s[n:])] }
+
 // packStore is the directory of pack files.
 type packStore struct {
 	fs      disk.FS
 	dir     string
-	created bool // files that the directory may not know yet
+	created bool   // files that the directory may not know yet
+	image   []byte // memory for a chunk
 }
 
-// flush writes what waits. It may be repeated after an error: the same bytes go to the same places.
-func (s *packStore) flush(g *log) error {
+// whole returns how many of the waiting entries fill chunks.
+func (p *pack) whole() int {
+	n := uint64(len(p.waiting.lengths))
+	return int(n - min(n, (p.filed+n)%tile.Width))
+}
+
+// flush writes the first n entries of what waits. It may be repeated after an error: the same bytes go to the same places.
+func (s *packStore) flush(g *log, n int) error {
 	p := &g.pack
 	w := &p.waiting
-	if len(w.lengths) == 0 {
+	if n == 0 {
 		return nil
 	}
-	end, size := p.payloadEnd, p.tree.Size
+	end, size := p.payloadEnd, p.filed
 	sealed, level1 := w.sealed, w.level1
 	p.dirty = true
-	for done := 0; done < len(w.lengths); {
-		n := min(len(w.lengths)-done, tile.Width-int(size%tile.Width))
+	for done, all := 0, n; done < all; {
+		n := min(all-done, tile.Width-int(size%tile.Width))
 		if size%packEntries == 0 {
 			end = 0
 		}
@@ -163,8 +174,8 @@ func (s *packStore) flush(g *log) error {
 		}
 		p.upper[i] = append(p.upper[i], hashes...)
 	}
-	p.payloadEnd, p.tree = end, w.tree
-	w.reset()
+	p.payloadEnd, p.filed = end, size
+	w.drop(n, 2+g.id.leafSize(), len(w.sealed)-len(sealed), len(w.level1)-len(level1))
 	return nil
 }
 
@@ -172,28 +183,34 @@ func (s *packStore) flush(g *log) error {
 func (s *packStore) writeRun(
 	g *log, index uint64, w *waiting, done int, lengths []uint32, sealed []byte, end uint32,
 ) (uint32, error) {
-	var ends [endsSize]byte
-	bytes := uint32(0)
-	for i, n := range lengths {
-		bytes += n
-		binary.BigEndian.PutUint32(ends[4*i:], end+bytes)
-	}
 	n, stride := len(lengths), 2+g.id.leafSize()
-	var hashes [tileSize]byte
-	for i, h := range w.hashes[done : done+n] {
-		copy(hashes[i*hashSize:], h[:])
+	b := s.image[:0]
+	for _, h := range w.hashes[done : done+n] {
+		b = append(b, h[:]...)
 	}
+	bytes := uint32(0)
+	for _, n := range lengths {
+		bytes += n
+		b = binary.BigEndian.AppendUint32(b, end+bytes)
+	}
+	b = append(b, w.entries[done*stride:(done+n)*stride]...)
+	s.image = b
 	at, f := placeOf(g.id, index), g.pack.open
 	if _, err := f.payload.WriteAt(sealed[:bytes], int64(end)); err != nil {
 		return 0, err
 	}
-	if _, err := f.pack.WriteAt(hashes[:n*hashSize], at.hashAt()); err != nil {
+	if n == tile.Width { // the three lie behind each other
+		_, err := f.pack.WriteAt(b, at.hashAt())
+		return bytes, err
+	}
+	hashes, ends := n*hashSize, n*(hashSize+4)
+	if _, err := f.pack.WriteAt(b[:hashes], at.hashAt()); err != nil {
 		return 0, err
 	}
-	if _, err := f.pack.WriteAt(ends[:4*n], at.endAt()); err != nil {
+	if _, err := f.pack.WriteAt(b[hashes:ends], at.endAt()); err != nil {
 		return 0, err
 	}
-	_, err := f.pack.WriteAt(w.entries[done*stride:(done+n)*stride], at.entryAt())
+	_, err := f.pack.WriteAt(b[ends:], at.entryAt())
 	return bytes, err
 }
 

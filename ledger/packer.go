@@ -111,7 +111,7 @@ func (p *packer) until(g *log, size uint64) error {
 func (p *pack) size() uint64 {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return p.tree.Size
+	return p.filed
 }
 
 func (p *packer) run() {
@@ -143,7 +143,7 @@ func (p *packer) run() {
 	}
 }
 
-// pack takes commits and writes them to the packs: of each log what fills a tile, or everything when somebody asks for it
+// pack takes commits and writes them to the packs: of each log what fills chunks, or everything when somebody asks for it
 // or it becomes much. What it couldn't write it keeps for the next time.
 func (p *packer) pack(jobs []job, closing, asked bool) error {
 	for i := range jobs {
@@ -153,13 +153,19 @@ func (p *packer) pack(jobs []job, closing, asked bool) error {
 	due := p.since >= p.l.cfg.SnapshotBytes || p.commits >= snapshotMost || closing && p.commits > 0
 	all := due || closing || asked || p.waiting() > packLimit
 	for g := range p.touched {
-		if !all && len(g.pack.waiting.lengths) < tile.Width {
+		n := len(g.pack.waiting.lengths)
+		if !all {
+			n = g.pack.whole()
+		}
+		if n == 0 {
 			continue
 		}
-		if err := p.store.flush(g); err != nil {
+		if err := p.store.flush(g, n); err != nil {
 			return fmt.Errorf("couldn't write packs of log %s: %w", g.origin, err)
 		}
-		delete(p.touched, g)
+		if len(g.pack.waiting.lengths) == 0 {
+			delete(p.touched, g)
+		}
 		p.breathe(closing || asked)
 	}
 	if due {
@@ -209,12 +215,12 @@ func (p *packer) absorb(j *job) {
 	}
 	var heads []byte
 	for i, g := range j.logs {
-		g.pack.waiting.grow(&j.spans[i])
+		g.pack.grow(&j.spans[i])
 		p.touched[g] = true
 		heads = appendCommitHead(heads, g.id, j.spans[i].New.Size)
 	}
 	j.chain.pack.waiting.add(j.commit.Bytes(), heads)
-	j.chain.pack.waiting.grow(j.commit.chain)
+	j.chain.pack.grow(j.commit.chain)
 	p.touched[j.chain] = true
 	p.state.seq, p.state.pos = j.commit.Seq, j.pos
 	p.since += int64(len(j.frame))
@@ -246,7 +252,7 @@ func (p *packer) snapshot(hurry bool) error {
 	}
 	p.state.logs = p.state.logs[:0]
 	for _, g := range logs {
-		if g.pack.tree.Size > 0 {
+		if g.pack.filed > 0 { // and nothing waits
 			p.state.logs = append(p.state.logs, logState{g.id, g.pack.tree, g.pack.payloadEnd, g.pack.level2()})
 		}
 	}
@@ -257,14 +263,24 @@ func (p *packer) snapshot(hurry bool) error {
 	if p.oldest == p.state.pos.seg || p.l.backups.Load() > 0 {
 		return nil
 	}
-	w := p.l.wal
+	return p.retire()
+}
+
+// retire gives up the WAL's segments before the state.
+func (p *packer) retire() error {
+	w, first := p.l.wal, p.oldest
 	for ; p.oldest < p.state.pos.seg; p.oldest++ {
-		if err := w.fs.Remove(segmentName(w.dir, p.oldest)); err != nil {
+		if err := w.retire(p.oldest); err != nil {
 			return fmt.Errorf("couldn't retire a WAL segment: %w", err)
 		}
 	}
 	if err := w.fs.SyncDir(w.dir); err != nil {
 		return fmt.Errorf("couldn't retire WAL segments: %w", err)
+	}
+	for seg := first; seg < p.oldest; seg++ {
+		if err := w.keep(seg); err != nil {
+			return fmt.Errorf("couldn't remove a WAL segment: %w", err)
+		}
 	}
 	return nil
 }

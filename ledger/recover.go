@@ -43,7 +43,10 @@ func open(cfg Config) (*Ledger, error) {
 	}
 	l := &Ledger{
 		cfg: cfg, key: ed25519.NewKeyFromSeed(cfg.Seed), lock: lock,
-		wal:  &wal{fs: cfg.FS, dir: walDir, size: cfg.SegmentSize},
+		wal: &wal{
+			fs: cfg.FS, dir: walDir, size: cfg.SegmentSize,
+			spare: make(chan string, min(cfg.SnapshotBytes/cfg.SegmentSize, 15)+1),
+		},
 		logs: map[logID]*log{}, byOrigin: map[string]*log{},
 	}
 	l.requests.New = newRequest

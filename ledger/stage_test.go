@@ -1,11 +1,13 @@
 package ledger_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -111,4 +113,47 @@ func TestTwoEmptySegments(t *testing.T) {
 		acked = append(acked, appendN(t, l, access(insurers(1)[0], n))...)
 	}
 	checkAcked(t, l, acked)
+}
+
+// Segments that were retired are written over again. What is left of commits from long ago behind the last one, here
+// always at the very place where the next one would go, is not taken for a commit, and is not damage either.
+func TestReusedSegment(t *testing.T) {
+	d := crashdisk.New()
+	cfg := config(d, "d")
+	cfg.SegmentSize, cfg.SnapshotBytes = 16<<10, 32<<10
+	l := open(t, cfg)
+	var acked []ledger.Receipt
+	for range 400 {
+		acked = append(acked, appendN(t, l, access(insurers(1)[0], 1000))...)
+	}
+	if report, err := l.Verify(t.Context(), nil); err != nil || len(report.Faults) > 0 {
+		t.Fatal(report, err)
+	}
+	found := d.Crash(rand.New(rand.NewPCG(1, 1)))
+	old := 0
+	for name, b := range files(t, found, "d") {
+		if strings.HasSuffix(name, ".wal") && fallsBack(b[64:]) {
+			old++
+		}
+	}
+	if old == 0 {
+		t.Error("no old commit stands behind a later one")
+	}
+	cfg.FS = found
+	again := open(t, cfg)
+	acked = append(acked, appendN(t, again, access(insurers(1)[0], 1000))...)
+	checkAcked(t, again, acked)
+}
+
+// fallsBack reports whether a commit of a segment is followed at once by an older one.
+func fallsBack(b []byte) bool {
+	var last uint64
+	for bytes.HasPrefix(b, []byte("QLF1")) {
+		seq := binary.BigEndian.Uint64(b[8:])
+		if seq < last {
+			return true
+		}
+		last, b = seq, b[binary.BigEndian.Uint32(b[4:]):]
+	}
+	return false
 }

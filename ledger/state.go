@@ -178,7 +178,7 @@ func readState(fsys disk.FS, dir string, key ed25519.PrivateKey) (*state, error)
 func (s *state) restore(l *Ledger) {
 	for _, st := range s.logs {
 		g := l.log(st.id)
-		g.pack.tree, g.pack.payloadEnd = st.tree, st.payloadEnd
+		g.pack.tree, g.pack.filed, g.pack.payloadEnd = st.tree, st.tree.Size, st.payloadEnd
 		g.publish(st.tree)
 		whole := tile.Grow(tile.Tree{}, st.level2)
 		for h := 0; len(st.level2)>>h > 0; h += tile.Height {

@@ -258,6 +258,25 @@ func (v *verifier) checkHead(c *cursor) {
 	}
 }
 
+// segment returns what stands behind the header of a WAL segment, nothing when it is retired, perhaps just now and already
+// given another number.
+func (v *verifier) segment(seg uint64) ([]byte, error) {
+	fsys, dir := v.l.cfg.FS, v.l.wal.dir
+	f, size, err := openSegment(fsys, dir, seg)
+	if err != nil {
+		again, gone := fsys.Open(segmentName(dir, seg))
+		if errors.Is(gone, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if gone == nil {
+			err = errors.Join(err, again.Close())
+		}
+		return nil, err
+	}
+	data, err := readFrom(f, segmentHeader, size)
+	return data, errors.Join(err, f.Close())
+}
+
 // readWAL collects the signatures that are still in the WAL. Segments may be retired meanwhile.
 func (v *verifier) readWAL() error {
 	names, err := v.l.cfg.FS.List(v.l.wal.dir)
@@ -269,15 +288,8 @@ func (v *verifier) readWAL() error {
 		if _, err := fmt.Sscanf(name, "%d.wal", &seg); err != nil || name != segmentBase(seg) {
 			continue // being made
 		}
-		f, size, err := openSegment(v.l.cfg.FS, v.l.wal.dir, seg)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+		data, err := v.segment(seg)
 		if err != nil {
-			return err
-		}
-		data, err := readFrom(f, segmentHeader, size)
-		if err = errors.Join(err, f.Close()); err != nil {
 			return err
 		}
 		for {

@@ -24,7 +24,7 @@ const (
 )
 
 // wal is the write-ahead log: preallocated segments of frames. Only the writer goroutine uses it after the start; the
-// segment after the current one is made ready in the background.
+// segment after the current one is made ready in the background, and the packer gives back those that it retires.
 type wal struct {
 	fs   disk.FS
 	dir  string
@@ -34,6 +34,8 @@ type wal struct {
 	file disk.File
 	off  int64 // where the next frame goes
 	end  int64 // size of the current segment
+
+	spare chan string // retired segments that may be used again
 
 	next chan prepared // the segment after the current one; capacity 1; nil while nobody prepares it
 	pace *pacer        // of who prepares it; nil if nobody does
@@ -122,8 +124,63 @@ func makeSegment(fs disk.FS, dir string, seg uint64, size int64, pace *pacer) (d
 	if err := fillSegment(f, seg, size, pace); err != nil {
 		return nil, errors.Join(err, f.Close(), fs.Remove(name+".tmp"))
 	}
-	if err := fs.Rename(name+".tmp", name); err != nil {
-		return nil, errors.Join(err, f.Close(), fs.Remove(name+".tmp"))
+	return nameSegment(fs, f, name+".tmp", dir, seg)
+}
+
+// retire takes a segment out of the log: its name says so once the directory is synced, and a start removes it.
+func (w *wal) retire(seg uint64) error {
+	name := segmentName(w.dir, seg)
+	return w.fs.Rename(name, name+".tmp")
+}
+
+// keep has a retired segment used again, if not enough wait for that. Then it need not be filled with zeros, which would make
+// the disk write everything twice. What stands in it has numbers that were durable long before, which is how a replay
+// tells it from commits.
+func (w *wal) keep(seg uint64) error {
+	name := segmentName(w.dir, seg) + ".tmp"
+	select {
+	case w.spare <- name:
+		return nil
+	default:
+		return w.fs.Remove(name)
+	}
+}
+
+// another returns the segment of a number, ready to be written to.
+func (w *wal) another(seg uint64, pace *pacer) (disk.File, error) {
+	select {
+	case name := <-w.spare:
+		return reuseSegment(w.fs, w.dir, name, seg, w.size)
+	default:
+		return makeSegment(w.fs, w.dir, seg, w.size, pace)
+	}
+}
+
+// reuseSegment gives a retired segment another number.
+func reuseSegment(fs disk.FS, dir, retired string, seg uint64, size int64) (disk.File, error) {
+	f, err := fs.Open(retired)
+	if err != nil {
+		return nil, err
+	}
+	var header [segmentHeader]byte
+	putSegmentHeader(header[:], seg)
+	_, err = f.WriteAt(header[:], 0)
+	if err == nil {
+		err = f.Truncate(size) // Config.SegmentSize may have been another
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close(), fs.Remove(retired))
+	}
+	return nameSegment(fs, f, retired, dir, seg)
+}
+
+// nameSegment gives a file that is ready its name in the log.
+func nameSegment(fs disk.FS, f disk.File, from, dir string, seg uint64) (disk.File, error) {
+	if err := fs.Rename(from, segmentName(dir, seg)); err != nil {
+		return nil, errors.Join(err, f.Close(), fs.Remove(from))
 	}
 	if err := fs.SyncDir(dir); err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -230,9 +287,9 @@ func (w *wal) rotate() error {
 func (w *wal) prepare() {
 	next, pace := make(chan prepared, 1), newPacer()
 	w.next, w.pace = next, pace
-	fs, dir, seg, size := w.fs, w.dir, w.seg+1, w.size
+	seg := w.seg + 1
 	go func() {
-		f, err := makeSegment(fs, dir, seg, size, pace)
+		f, err := w.another(seg, pace)
 		next <- prepared{f, err}
 	}()
 }
@@ -245,6 +302,9 @@ func (w *wal) close() error {
 		if p := <-w.next; p.file != nil {
 			err = p.file.Close()
 		}
+	}
+	for len(w.spare) > 0 {
+		err = errors.Join(err, w.fs.Remove(<-w.spare))
 	}
 	return errors.Join(err, w.file.Close())
 }
