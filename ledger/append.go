@@ -121,7 +121,7 @@ func (e *Entry) check() error {
 		int(e.Reason) >= len(reasonNames) || int(e.Purpose) >= len(purposeNames) {
 		return errors.New("one of its words is unknown")
 	}
-	if _, ok := roleCodes[e.Role]; !ok {
+	if roleCode(e.Role) < 0 {
 		return errors.New("its role is unknown")
 	}
 	c := e.Compartment

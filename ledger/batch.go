@@ -81,8 +81,9 @@ func (b *batch) receipts() {
 // write makes the batch's frame.
 func (b *batch) write(l *Ledger, entries int) {
 	var f []byte
-	if used, ok := l.packer.frames.Get().(*[]byte); ok {
-		f = *used
+	select {
+	case f = <-l.packer.frames:
+	default:
 	}
 	f = beginFrame(f)
 	for _, r := range b.reqs {

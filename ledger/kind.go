@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/querschott/querschott"
 )
@@ -156,17 +157,18 @@ var purposeNames = []string{
 	"none", "treatment", "payment", "operations", "patient-request", "emergency", "security", "audit",
 }
 
-// roleCodes are stored in leaves: a code is never given to another role.
-var roleCodes = map[querschott.Role]uint8{
-	"": 0, querschott.RolePractice: 1, querschott.RoleRelay: 2, querschott.RoleOperator: 3, querschott.RoleMachine: 4,
-	querschott.RoleStaff: 5, querschott.RoleInsured: 6, querschott.RolePartner: 7, querschott.RoleUnknown: 8,
+// roles by their codes, which are stored in leaves: a code is never given to another role.
+var roles = []querschott.Role{
+	"", querschott.RolePractice, querschott.RoleRelay, querschott.RoleOperator, querschott.RoleMachine,
+	querschott.RoleStaff, querschott.RoleInsured, querschott.RolePartner, querschott.RoleUnknown,
 }
 
+// roleCode returns -1 for a role that has none.
+func roleCode(r querschott.Role) int { return slices.Index(roles, r) }
+
 func roleFromCode(c uint8) (querschott.Role, error) {
-	for r, code := range roleCodes {
-		if code == c {
-			return r, nil
-		}
+	if int(c) < len(roles) {
+		return roles[c], nil
 	}
 	return "", fmt.Errorf("unknown role code %d", c)
 }

@@ -50,7 +50,7 @@ type Leaf struct {
 func (l *Leaf) put(b *[LeafSize]byte) {
 	*b = [LeafSize]byte{
 		leafVersion, byte(l.Kind), l.Service.Code(), byte(l.Action), byte(l.Data), byte(l.Outcome), byte(l.Reason),
-		roleCodes[l.Role], byte(l.Purpose),
+		byte(roleCode(l.Role)), byte(l.Purpose),
 	}
 	be := binary.BigEndian
 	be.PutUint32(b[12:], l.Insurer.Number())

@@ -28,9 +28,10 @@ type log struct {
 
 	pack pack // the packer's, with a lock for readers
 
-	mu      sync.Mutex // guards the two below
-	secrets *secrets   // nil until they are needed
-	note    signedHead // the last checkpoint that somebody asked for
+	secrets atomic.Pointer[secrets] // nil until they are needed; set once, under mu
+
+	mu   sync.Mutex
+	note signedHead // the last checkpoint that somebody asked for
 }
 
 type signedHead struct {
@@ -94,17 +95,24 @@ func (l *Ledger) find(origin string) (*log, error) {
 
 // keys returns the log's secrets.
 func (g *log) keys(cfg *Config) (*secrets, error) {
+	if s := g.secrets.Load(); s != nil {
+		return s, nil
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.secrets != nil {
-		return g.secrets, nil
+	if s := g.secrets.Load(); s != nil {
+		return s, nil
 	}
 	root, err := cfg.Secret(g.id.insurer(), int(g.id.year))
 	if err != nil {
 		return nil, fmt.Errorf("couldn't get the secret of log %s: %w", g.origin, err)
 	}
-	g.secrets, err = newSecrets(root)
-	return g.secrets, err
+	s, err := newSecrets(root)
+	if err != nil {
+		return nil, err
+	}
+	g.secrets.Store(s)
+	return s, nil
 }
 
 // checkpoint returns the signed note of the log's head. Equal heads give equal bytes.

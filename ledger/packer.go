@@ -17,6 +17,9 @@ const (
 	packLimit    = 32 << 20 // bytes of WAL that may wait in memory; then the writer waits
 	snapshotMost = 16384    // commits between two states: bounds the replay at a start
 	packPause    = time.Millisecond
+
+	keptFrames = 32
+	keptFrame  = 256 << 10 // bytes
 )
 
 // job is one durable commit on its way into the packs.
@@ -60,7 +63,7 @@ type packer struct {
 	pause    *time.Timer   // nil before the first
 	finished chan error
 
-	frames sync.Pool // *[]byte, for the writer to use again
+	frames chan []byte // for the writer to use again; a pool would be emptied by each garbage collection
 }
 
 // put queues a commit. It never waits.
@@ -229,7 +232,15 @@ func (p *packer) absorb(j *job) {
 }
 
 // reuse takes back a frame's memory.
-func (p *packer) reuse(frame []byte) { p.frames.Put(&frame) }
+func (p *packer) reuse(frame []byte) {
+	if cap(frame) > keptFrame {
+		return
+	}
+	select {
+	case p.frames <- frame:
+	default:
+	}
+}
 
 func (j *job) log(id logID) *log {
 	i, _ := slices.BinarySearchFunc(j.logs, id, func(g *log, id logID) int { return g.id.compare(id) })

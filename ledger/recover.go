@@ -53,7 +53,7 @@ func open(cfg Config) (*Ledger, error) {
 	l.writer = newWriter(l)
 	l.packer = &packer{
 		l: l, store: packStore{fs: cfg.FS, dir: packDir}, touched: map[*log]bool{}, finished: make(chan error, 1),
-		gather: int(min(packAfter, cfg.SnapshotBytes)),
+		gather: int(min(packAfter, cfg.SnapshotBytes)), frames: make(chan []byte, keptFrames),
 	}
 	l.packer.cond = sync.NewCond(&l.packer.mu)
 	if err := l.recover(); err != nil {
