@@ -17,9 +17,11 @@
 // Formats: C2SP tlog-tiles, signed-note, tlog-checkpoint and tlog-proof; RFC 6962 hashes. [Ledger.Export] writes what
 // other people's verifiers read.
 //
-// On disk, under Config.Dir: wal/<n>.wal are preallocated segments of signed commits; packs/<log>-<n>.pack hold the
-// tiles and entry bundles of 65,536 entries each, packs/<log>-<n>.payload their sealed payloads; state is the signed
-// summary of the packs from which a start goes on, so that only the WAL's tail is replayed; lock keeps a second process out.
+// On disk, under Config.Dir: wal/<n>.wal are preallocated segments of signed commits, written over again once the packs
+// have what stands in them (some wait for that as *.tmp until the ledger is closed, with the sealed payloads that they
+// hold); packs/<log>-<n>.pack hold the tiles and entry bundles of 65,536 entries each, packs/<log>-<n>.payload their sealed
+// payloads; state is the signed summary of the packs from which a start goes on, so that only the WAL's tail is replayed;
+// lock keeps a second process out.
 package ledger
 
 import (
