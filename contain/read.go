@@ -420,7 +420,7 @@ func (r *reader) command(step, agent string, c map[string]any) (cmd command) {
 			r.fault(step, "a manual command says what is to be done")
 		}
 	default:
-		r.fault(step, "the command type %.40q is not executed here", kind)
+		r.fault(step, "the command type %.40q is not executed here: nothing is sent to other systems; use openc2-http for this node's own doors and deny list, or manual for what a person does there", kind)
 		cmd.manual = "-"
 	}
 	return cmd

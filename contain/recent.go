@@ -7,25 +7,22 @@ import (
 	"time"
 
 	"github.com/querschott/querschott"
-	"github.com/querschott/querschott/watch"
 )
 
 // Bounds of what is remembered of the stream.
 const (
 	recentEvents = 1 << 17
-	recentAlarms = 4096
 	recentTime   = 24 * time.Hour
 	previewTime  = 15 * time.Minute
 )
 
-// Recent remembers the newest access events and alarms, at most a day back and at most as many as it has room for. It answers who
-// would be hit by something, and what a playbook would have done. All methods may be called at the same time.
+// Recent remembers the newest access events, at most a day back and at most as many as it has room for. It answers who
+// would be hit by something. All methods may be called at the same time.
 type Recent struct {
 	mu     sync.Mutex // guards all below
 	events []seen     // a ring
 	next   int
 	lost   uint64 // events within a day that had to make room
-	alarms []watch.Alarm
 }
 
 // seen is one event in short.
@@ -39,12 +36,25 @@ type seen struct {
 	served      bool
 }
 
+func seenOf(a *querschott.Access) seen {
+	return seen{a.Time, a.Actor, a.Credential, querschott.Compartment{Insurer: a.Insurer, Service: a.Service}, a.Person, groupOf(a), a.Outcome == "success"}
+}
+
+// Feed shows a rehearsal what is remembered.
+func (m *Recent) Feed(h *Rehearsal) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.events { // a ring: the older part stands behind
+		h.event(&m.events[(m.next+i)%len(m.events)])
+	}
+}
+
 // NewRecent starts empty.
 func NewRecent() *Recent { return &Recent{} }
 
 // Event takes an event of the stream.
 func (m *Recent) Event(a *querschott.Access) {
-	s := seen{a.Time, a.Actor, a.Credential, querschott.Compartment{Insurer: a.Insurer, Service: a.Service}, a.Person, groupOf(a), a.Outcome == "success"}
+	s := seenOf(a)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.events) < recentEvents {
@@ -56,16 +66,6 @@ func (m *Recent) Event(a *querschott.Access) {
 	}
 	m.events[m.next] = s
 	m.next = (m.next + 1) % recentEvents
-}
-
-// Alarm takes an alarm.
-func (m *Recent) Alarm(a *watch.Alarm) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.alarms) >= recentAlarms {
-		m.alarms = m.alarms[1:]
-	}
-	m.alarms = append(m.alarms, *a)
 }
 
 // Hit says whom an action would hit, from what was served in an interval.
@@ -144,73 +144,4 @@ func (m *Recent) Members(group string, now time.Time, most int) []querschott.Act
 		}
 	}
 	return slices.Sorted(maps.Keys(known))
-}
-
-// Trial is what a playbook would have done about one alarm.
-type Trial struct {
-	At       time.Time   `json:"at"`
-	Alarm    string      `json:"alarm"`
-	Decision Decision    `json:"decision"`
-	Deeds    []TrialDeed `json:"deeds"`
-}
-
-// TrialDeed is one order of it.
-type TrialDeed struct {
-	Name   string  `json:"name,omitempty"`
-	State  State   `json:"state"`
-	Action *Action `json:"action,omitempty"`
-	Manual string  `json:"manual,omitempty"`
-	Why    string  `json:"why,omitempty"`
-	Hit    *Hit    `json:"hit,omitempty"` // from the alarm on, for as long as it would have been in force
-}
-
-// DryRun says what a playbook would have done about the alarms of the last 24 hours, each judged as it was raised, and whom it
-// would have hit. It changes nothing. As if live: alarms of detectors in shadow mode are judged as if they were live.
-func (m *Recent) DryRun(book *Held, get func(string) *Held, far Automatic, cfg JudgeConfig, now time.Time, asIfLive bool) []Trial {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	judge := NewJudge(cfg)
-	list := []Trial{}
-	for i := range m.alarms {
-		a := m.alarms[i]
-		if now.Sub(a.Time) > recentTime {
-			continue
-		}
-		if asIfLive {
-			a.Mode = watch.Live
-		}
-		d := judge.Judge(&a, a.Time)
-		if len(d.Actions)+len(d.Ask) == 0 || book.fits(a.Detector, a.Cause) == 0 {
-			continue
-		}
-		list = append(list, m.trial(book, get, far, &a, d))
-	}
-	return list
-}
-
-// trial walks a playbook with hands that do nothing. The caller holds m.mu.
-func (m *Recent) trial(book *Held, get func(string) *Held, far Automatic, a *watch.Alarm, d Decision) Trial {
-	r := &Run{Alarm: *a, Decision: d}
-	w := &walker{
-		run: r, lock: &sync.Mutex{}, get: get, far: far, seen: map[string]int{},
-		do:     func(d *Deed) error { d.State = Done; return nil },
-		asleep: func(*Deed) error { return nil },
-	}
-	values := r.values()
-	for k, v := range book.constants {
-		values[k] = v
-	}
-	t := Trial{At: a.Time, Alarm: a.Detector + "/" + a.Cause, Decision: d, Deeds: []TrialDeed{}}
-	if err := w.walk(book, values, book.start, 0); err != nil {
-		t.Deeds = append(t.Deeds, TrialDeed{State: Failed, Why: err.Error()})
-	}
-	for _, x := range r.Deeds {
-		td := TrialDeed{Name: x.Name, State: x.State, Action: x.Action, Manual: x.Manual, Why: x.Why}
-		if x.Action != nil && x.State != Refused {
-			h := m.hit(x.Action, a.Time, a.Time.Add(x.Action.TTL))
-			td.Hit = &h
-		}
-		t.Deeds = append(t.Deeds, td)
-	}
-	return t
 }

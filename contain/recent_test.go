@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/watch"
 )
 
 // TestPreview counts who would be hit, and only what was served in the last 15 minutes.
@@ -44,29 +45,50 @@ func TestPreview(t *testing.T) {
 	}
 }
 
-// TestDryRun plays alarms of the last day against a playbook, with nothing changed.
-func TestDryRun(t *testing.T) {
+// TestRehearse plays alarms of the last day against a playbook, with nothing changed.
+func TestRehearse(t *testing.T) {
 	tr, k := trust(t)
 	l := agreed(t, tr, k)
 	m := NewRecent()
-	for i, ik := range []querschott.IK{kasse, kasse2} {
-		a := burst(fmt.Sprint("m-", i), ik)
-		m.Alarm(a)
-		m.Event(&querschott.Access{Time: begin.Add(time.Minute), Service: querschott.EPA, Insurer: ik, Actor: "user", Outcome: "success"})
-	}
 	old := burst("m-9", kasse)
 	old.Time = begin.Add(-25 * time.Hour)
-	m.Alarm(old)
-	book := l.For("D11", "mass-delete", begin)
-	got := m.DryRun(book, l.Get, Doors, JudgeConfig{}, begin, false)
-	if len(got) != 2 {
-		t.Fatalf("%+v", got)
+	alarms := []*watch.Alarm{old}
+	event := func(at time.Time, actor, credential string, ik querschott.IK) {
+		m.Event(&querschott.Access{Time: at, Service: querschott.EPA, Insurer: ik, Actor: querschott.Actor(actor), Credential: querschott.CredentialID(credential), Person: "p", Outcome: "success"})
 	}
-	for i, want := range []State{Done, Asked} {
-		d := got[i].Deeds[1]
-		if d.State != want || d.Action.Kind != MoveDoor || d.Hit.Users != 1 || d.Hit.Requests != 1 {
-			t.Errorf("%d: %+v, hit %+v", i, d, d.Hit)
+	event(begin.Add(-30*time.Hour), "early", "e", kasse)
+	for i, ik := range []querschott.IK{kasse, kasse2} {
+		alarms = append(alarms, burst(fmt.Sprint("m-", i), ik))
+		event(begin.Add(time.Minute), "user", "u", ik)
+	}
+	event(begin.Add(2*time.Minute), "m-0", "c:m-0", kasse)
+	event(begin.Add(3*time.Minute), "m-0", "another", kasse)
+	event(begin.Add(31*time.Minute), "late", "l", kasse)
+	h := Rehearse(l.For("D11", "mass-delete", begin), l.Get, Doors, JudgeConfig{}, alarms, begin.Add(time.Hour), false)
+	m.Feed(h)
+	if len(h.Trials) != 2 || h.Events != 5 || !h.Known.Equal(begin.Add(-30*time.Hour)) || h.AtLeast {
+		t.Fatalf("%+v", h)
+	}
+	for i, want := range []struct {
+		state                    State
+		hold, requests, doorUser int
+	}{{Done, 2, 3, 2}, {Asked, 0, 1, 1}} {
+		hold, door := h.Trials[i].Deeds[0], h.Trials[i].Deeds[1]
+		if door.State != want.state || door.Hit.Users != want.doorUser || door.Hit.Requests != want.requests || hold.Hit.Requests != want.hold {
+			t.Errorf("%d: %+v, hit %+v and %+v", i, door, door.Hit, hold.Hit)
 		}
+	}
+}
+
+// TestRehearsalIsBounded counts more users than it may.
+func TestRehearsalIsBounded(t *testing.T) {
+	h := &Rehearsal{counted: maxCounted - 1}
+	set := map[string]bool{}
+	for _, who := range []string{"a", "a", "b"} {
+		h.mark(set, who)
+	}
+	if len(set) != 1 || !h.AtLeast {
+		t.Errorf("%d counted, at least: %t", len(set), h.AtLeast)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/internal/disk/crashdisk"
+	"github.com/querschott/querschott/watch"
 )
 
 // story is one part of testdata/playbooks.txt as it is played.
@@ -31,6 +32,7 @@ type story struct {
 	w      *world
 	e      *Engine
 	recent *Recent
+	raised []*watch.Alarm
 	now    time.Time
 	crash  int // the step at which the next run is killed
 	said   strings.Builder
@@ -81,7 +83,7 @@ func (s *story) playbook(f []string) {
 func (s *story) alarm(line string) {
 	a, at := alarmOf(s.t, line)
 	s.now = at
-	s.recent.Alarm(a)
+	s.raised = append(s.raised, a)
 	r, err := s.e.Start(a, s.judge.Judge(a, at), "")
 	if err != nil {
 		s.t.Fatal(err)
@@ -191,7 +193,9 @@ func (s *story) change(f []string, by func(context.Context, string, int, quersch
 
 func (s *story) dryRun(name string) {
 	book := s.lib.For("D11", "mass-delete", s.now)
-	for _, t := range s.recent.DryRun(book, s.lib.Get, s.far, JudgeConfig{}, s.now.Add(time.Minute), false) {
+	h := Rehearse(book, s.lib.Get, s.far, JudgeConfig{}, s.raised, s.now.Add(time.Minute), false)
+	s.recent.Feed(h)
+	for _, t := range h.Trials {
 		for _, d := range t.Deeds {
 			hit := ""
 			if d.Hit != nil {
@@ -214,7 +218,7 @@ func (s *story) line(line string) {
 		s.alarm(strings.TrimPrefix(line, "alarm "))
 	case "recorded":
 		a, _ := alarmOf(s.t, strings.TrimPrefix(line, "recorded "))
-		s.recent.Alarm(a)
+		s.raised = append(s.raised, a)
 	case "crash":
 		s.crash, _ = strconv.Atoi(f[3])
 	case "fail":

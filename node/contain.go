@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -40,6 +41,9 @@ type containment struct {
 	recent  *contain.Recent
 	events  *access.Subscription
 	now     func() time.Time
+
+	rehearsing  sync.Mutex   // held by the dry run under way
+	read, total atomic.Int64 // bytes of it
 
 	mu    sync.Mutex // guards the judge
 	judge *contain.Judge
@@ -142,7 +146,6 @@ func (c *containment) run(ctx context.Context) error {
 // containAlarm judges an alarm and begins what follows from it.
 func (n *Node) containAlarm(ctx context.Context, a *watch.Alarm) {
 	c := n.contain
-	c.recent.Alarm(a)
 	c.mu.Lock()
 	d := c.judge.Judge(a, n.opt.Now())
 	c.mu.Unlock()

@@ -33,6 +33,7 @@ func (n *Node) containRoutes(mux *http.ServeMux, get, post control) {
 	})
 	mux.Handle("POST /v1/playbooks", n.answerTo(2*contain.MaxPlaybook, n.controlImportPlaybook))
 	post("/v1/playbooks/simulate", n.controlSimulate)
+	get("/v1/playbooks/simulate", n.controlSimulateProgress)
 	get("/v1/contain", func(*http.Request) (any, error) { return n.contain.engine.Runs(), nil })
 	post("/v1/contain/preview", n.controlPreview)
 	post("/v1/contain", n.controlContain)
@@ -52,25 +53,6 @@ func (n *Node) controlImportPlaybook(r *http.Request) (any, error) {
 	return h, n.recordNode(r.Context(), ledger.ActionCreate, ledger.KindPlaybookStep, ledger.DataConfiguration,
 		ledger.Field{Name: "playbook", Value: h.ID}, ledger.Field{Name: "playbook-sha256", Value: h.Digest},
 		ledger.Field{Name: "signed", Value: fmt.Sprint(h.Signed.Operators, h.Signed.Insurers)})
-}
-
-// SimulateRequest asks what a playbook would have done.
-type SimulateRequest struct {
-	ID     string `json:"id"`
-	AsLive bool   `json:"as_live"` // alarms in shadow mode too, as if they were live
-}
-
-func (n *Node) controlSimulate(r *http.Request) (any, error) {
-	d, err := decode[SimulateRequest](r)
-	if err != nil {
-		return nil, err
-	}
-	c := n.contain
-	h, err := c.library.Find(d.ID)
-	if err != nil {
-		return nil, err
-	}
-	return c.recent.DryRun(h, c.library.Get, contain.Automatic(n.cfg.Contain.Automatic), n.cfg.Contain.judge(), n.opt.Now(), d.AsLive), nil
 }
 
 // controlPreview says whom an action would hit.
@@ -158,11 +140,6 @@ func (c *Client) Playbook(ctx context.Context, id string) ([]byte, error) {
 // ImportPlaybook hands a signed playbook over.
 func (c *Client) ImportPlaybook(ctx context.Context, file []byte) (PlaybookView, error) {
 	return post[PlaybookView](ctx, c, "/v1/playbooks", map[string][]byte{"file": file})
-}
-
-// Simulate says what a playbook would have done in the last 24 hours.
-func (c *Client) Simulate(ctx context.Context, q SimulateRequest) ([]contain.Trial, error) {
-	return post[[]contain.Trial](ctx, c, "/v1/playbooks/simulate", q)
 }
 
 // Runs lists what was done about alarms, newest first.

@@ -1,6 +1,10 @@
 package node
 
 import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -87,7 +91,9 @@ func TestContainmentSparesItsOwn(t *testing.T) {
 	shadow := liveAlarm("c.mueller", h.compartment(0, querschott.EAU))
 	shadow.Mode = watch.Shadow
 	n.containAlarm(t.Context(), shadow)
-	n.containAlarm(t.Context(), liveAlarm(anna, h.compartment(0, querschott.EAU)))
+	ours := liveAlarm(anna, h.compartment(0, querschott.EAU))
+	n.keepAlarm(t.Context(), ours)
+	n.containAlarm(t.Context(), ours)
 	c := NewClient(h.cfg)
 	h.until("the run is over", func() bool {
 		runs, err := c.Runs(t.Context())
@@ -106,7 +112,7 @@ func TestContainmentSparesItsOwn(t *testing.T) {
 	if hit, err := c.Preview(t.Context(), contain.Action{Kind: contain.HoldCredential, Actor: "c.mueller"}); err != nil || hit.Requests != 0 {
 		t.Errorf("preview %+v, %v", hit, err)
 	}
-	if got, err := c.Simulate(t.Context(), SimulateRequest{ID: list[0].ID}); err != nil || len(got) != 1 {
+	if got, err := c.Simulate(t.Context(), SimulateRequest{ID: list[0].ID}, nil); err != nil || len(got.Trials) != 1 || !strings.HasPrefix(got.Source, "memory") {
 		t.Errorf("simulated %+v, %v", got, err)
 	}
 }
@@ -130,4 +136,47 @@ func TestJudgeOutlivesTheNode(t *testing.T) {
 	n = h.run()
 	n.containAlarm(t.Context(), suspicion("D3"))
 	h.until("the credential is held", func() bool { return len(n.Denied()) == 2 })
+}
+
+// TestRehearsalReadsTheFiles makes a dry run over a file that was renamed and the one that is written, one line of it torn.
+func TestRehearsalReadsTheFiles(t *testing.T) {
+	h := newHouse(t, 1)
+	log := filepath.Join(t.TempDir(), "access.ndjson")
+	h.cfg.HTTP.AccessLog, h.cfg.HTTP.AccessLogKeep = log, 2
+	n := h.run()
+	a := liveAlarm("c.mueller", h.compartment(0, querschott.EAU))
+	a.Time = time.Now().Add(-2 * time.Hour)
+	n.keepAlarm(t.Context(), a)
+	line := func(at time.Time, seq int) string {
+		e, err := json.Marshal(querschott.Access{
+			Seq: uint64(seq), Gate: "g", Time: at, Service: a.Service, Insurer: a.Insurer, Actor: a.Actor, Credential: a.Credential, Person: fmt.Sprint(seq), Outcome: "success",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(e) + "\n"
+	}
+	for name, text := range map[string]string{
+		log + ".1": line(a.Time.Add(-30*time.Hour), 1) + line(a.Time.Add(time.Minute), 2),
+		log:        line(a.Time.Add(time.Hour), 3) + "{\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := NewClient(h.cfg)
+	list, err := c.Playbooks(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.Simulate(t.Context(), SimulateRequest{ID: list[0].ID}, nil)
+	if err != nil || got.Source != "http.access_log" || got.Events != 2 || got.Faults != 1 || !got.Known.Before(got.From) || len(got.Trials) != 1 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if hit := got.Trials[0].Deeds[0].Hit; hit.Requests != 2 || hit.Persons != 2 || hit.Users != 1 {
+		t.Errorf("it would have hit %+v", hit)
+	}
+	if n.contain.read.Load() != n.contain.total.Load() || n.contain.total.Load() == 0 {
+		t.Errorf("%d of %d bytes read", n.contain.read.Load(), n.contain.total.Load())
+	}
 }

@@ -237,28 +237,44 @@ func (a *app) playbookSimulate() *cobra.Command {
 	var asLive bool
 	cmd := &cobra.Command{
 		Use: "simulate ID", Short: "Say what a playbook would have done in the last 24 hours, and whom it would have hit", Args: limitArgs(cobra.ExactArgs(1)),
-		Long: `Say what a playbook would have done about the alarms of the last 24 hours, as far as the node remembers them, and whom it would have
-hit. Nothing is changed.`,
+		Long: `Say what a playbook would have done about the alarms of the last 24 hours, and whom it would have hit. Nothing is changed. Events are
+read from http.access_log and the files that were renamed; without them the node has the newest 131,072 in memory only. The answer says
+from when on it knows events. Progress goes to standard error.`,
 		Example: "  querschott playbook simulate playbook--1f --as-live",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, _, err := a.client()
 			if err != nil {
 				return err
 			}
-			list, err := c.Simulate(cmd.Context(), node.SimulateRequest{ID: args[0], AsLive: asLive})
+			h, err := c.Simulate(cmd.Context(), node.SimulateRequest{ID: args[0], AsLive: asLive}, func(p node.SimulateProgress) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "read %d of %d MiB of recorded events\n", p.Read>>20, p.Total>>20)
+			})
 			if err != nil {
 				return err
 			}
-			return a.show(cmd, list, func(w io.Writer) { printTrials(w, list) })
+			return a.show(cmd, h, func(w io.Writer) { printRehearsal(w, h) })
 		},
 	}
 	cmd.Flags().BoolVar(&asLive, "as-live", false, "alarms of detectors in shadow mode too, as if they were live")
 	return cmd
 }
 
-func printTrials(w io.Writer, list []contain.Trial) {
+func printRehearsal(w io.Writer, h *contain.Rehearsal) {
+	fmt.Fprintf(w, "from %s to %s: %d events, from %s\n", h.From.Local().Format(time.DateTime), h.To.Local().Format(time.DateTime), h.Events, h.Source)
+	switch {
+	case h.Known.IsZero():
+		fmt.Fprintln(w, "no events are known: whom it would have hit cannot be said")
+	case h.Known.After(h.From):
+		fmt.Fprintln(w, "events are known from", h.Known.Local().Format(time.DateTime), "on only")
+	}
+	if h.Faults > 0 {
+		fmt.Fprintf(w, "%d lines were not readable\n", h.Faults)
+	}
+	if h.AtLeast {
+		fmt.Fprintln(w, "there were more users than are counted: the figures say at least")
+	}
 	var rows [][]string
-	for _, t := range list {
+	for _, t := range h.Trials {
 		for _, d := range t.Deeds {
 			hit, what := "-", d.Manual
 			if d.Action != nil {
