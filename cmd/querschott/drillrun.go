@@ -78,6 +78,9 @@ func playDrill(ctx context.Context, name, dir string, opt run.Options) (r *run.R
 		if f, err = attackOf(name); err != nil {
 			return nil, err
 		}
+		if err = run.Playable(f); err != nil { // before a platform is started for it
+			return nil, usageError{err}
+		}
 	}
 	var p *run.Platform
 	if dir != "" {

@@ -30,7 +30,7 @@ func Names() ([]string, error) {
 	list, err := attack.Builtin()
 	names := []string{January, April}
 	for _, f := range list {
-		if f.Work == nil && f.Who.Channel == attack.Desk {
+		if Playable(f) == nil {
 			names = append(names, f.Name)
 		}
 	}
@@ -232,7 +232,7 @@ func (s *stage) theft(ctx context.Context, t *thief) error {
 			return err
 		}
 	}
-	s.conditions(t, answer, first)
+	s.conditions(t, answer, first, ranked)
 	r.judge()
 	return nil
 }
@@ -282,8 +282,13 @@ const (
 	maxContained = 1.0 // seconds after the cap was crossed
 )
 
-func (s *stage) conditions(t *thief, answer *scope.Answer, source querschott.CredentialID) {
+func (s *stage) conditions(t *thief, answer *scope.Answer, source querschott.CredentialID, ranked map[querschott.CredentialID]int) {
 	r := s.report
+	if t.family.Benign {
+		s.harmless()
+		s.ordinary()
+		return
+	}
 	worst, late := 0, false
 	for _, th := range r.Thefts {
 		worst = max(worst, th.PastCap)
@@ -300,9 +305,40 @@ func (s *stage) conditions(t *thief, answer *scope.Answer, source querschott.Cre
 		r.require("the proof of the scope verifies, and is complete", r.Scope.Verified != nil && *r.Scope.Verified, "")
 		r.require("the scope is exact", r.Scope.Exact, fmt.Sprintf("missed %d, extra %d", r.Scope.Missed, r.Scope.Extra))
 		r.require("wrong statement impossible without evidence grade: the insurer's answer has the grade E4", r.Scope.Grade == string(scope.GradeReached), r.Scope.Grade)
-		r.require("source credential ranked first", slices.ContainsFunc(r.Thefts, func(th Theft) bool { return th.Credential == source && source != "" }), string(source))
+		r.require("source credential ranked first", t.owns(source, r.Thefts, ranked), string(source))
 	}
 	s.ordinary()
+}
+
+// owns reports whether a credential is the attacker's: an alarm says so, or it alone reached every person that was asked about.
+func (t *thief) owns(c querschott.CredentialID, thefts []Theft, ranked map[querschott.CredentialID]int) bool {
+	named := false
+	for _, th := range thefts {
+		if named = named || th.Credential != ""; th.Credential == c && c != "" {
+			return true
+		}
+	}
+	all, others := min(leaked, len(t.got)), 0
+	for o, n := range ranked {
+		if o != c && n == all {
+			others++
+		}
+	}
+	return !named && c != "" && ranked[c] == all && others == 0
+}
+
+// harmless are the conditions about what only looks like an attack.
+func (s *stage) harmless() {
+	r := s.report
+	held := ""
+	for _, th := range r.Thefts {
+		if th.ContainedAfter != nil {
+			held += string(th.Actor) + " "
+		}
+	}
+	r.require("it is no attack, and no alarm was raised that may lead to something", r.DetectedAfter == nil, seconds(r.DetectedAfter))
+	r.require("nobody was held", held == "", held)
+	r.require("no door was closed", len(r.Closed) == 0, fmt.Sprint(len(r.Closed)))
 }
 
 // ordinary are the conditions about everybody else.

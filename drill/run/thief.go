@@ -91,13 +91,33 @@ type hand struct {
 	past, requests                 int
 }
 
-// errChannel says that a family cannot be played.
-var errChannel = errors.New("only attacks through the desk can be played against a running platform; 'querschott drill eval' has them all")
+// notHere says why the attacks of a channel cannot be played against a running platform.
+var notHere = map[attack.Channel]string{
+	attack.Feed: "it goes through a service of another maker, which is not part of the platform",
+	attack.VSDM: "it needs a stolen practice's key and the patients' proofs of presence, which the drill does not have",
+	attack.EPA:  "the platform has no patient record to attack",
+	attack.App:  "the platform has no app for insured persons to attack",
+}
+
+// Playable says why an attack cannot be played against a running platform, nil if it can.
+func Playable(f *attack.Family) error {
+	why := notHere[f.Who.Channel]
+	if f.Work != nil {
+		why = "it changes what all employees or practices do (work:), and a running platform has a few of them only"
+	}
+	if why == "" {
+		return nil
+	}
+	return querschott.Refuse(querschott.CodeInvalid, "the attack %q cannot be played against a running platform: %s; 'querschott drill eval --families %s' measures it, "+
+		"and what goes through the desk (who.channel: desk) can be played", f.Name, why, f.Name)
+}
+
+var errNobody = errors.New("the attack has no credential that the platform's insurers could have given")
 
 // newThief begins an attack. With most above 0 it lasts at most so long: a slower one is played faster.
 func newThief(p *Platform, l *land, f *attack.Family, seed uint64, most time.Duration) (*thief, error) {
-	if f.Work != nil || f.Who.Channel != attack.Desk {
-		return nil, errChannel
+	if err := Playable(f); err != nil {
+		return nil, err
 	}
 	t := &thief{
 		p: p, land: l, family: f, run: f.Begin(seed, l, time.Now()), hands: map[attack.Holder]*hand{}, got: map[whom]bool{}, factor: 1,
@@ -111,7 +131,7 @@ func newThief(p *Platform, l *land, f *attack.Family, seed uint64, most time.Dur
 		t.hands[h] = &hand{employee: p.employee(in, fmt.Sprintf("%s.%d", h.Role, h.Number)), got: map[whom]bool{}}
 	}
 	if len(t.hands) == 0 {
-		return nil, errChannel
+		return nil, errNobody
 	}
 	return t, nil
 }
