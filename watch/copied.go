@@ -44,7 +44,7 @@ func (d *copied) Observe(e *Event, to []Alarm) []Alarm {
 	if !e.Explained || e.Job || !e.needsReason() {
 		return to
 	}
-	r, me := max(hash(e.ReasonRef), 1), max(uint32(e.actor.id>>32), 1)
+	r, me := e.cause, max(uint32(e.actor.id>>32), 1)
 	u := &d.uses[r&uint64(len(d.uses)-1)]
 	if u.reason != r {
 		if u.reason == 0 {

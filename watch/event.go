@@ -27,6 +27,7 @@ type Event struct {
 
 	sharp  float64 // see Config.Sharp
 	actor  *actor  // what is held of Who
+	cause  uint64  // hash of the reference to a reason, 0 for none
 	reason given
 	noted  bool // reason is set
 }

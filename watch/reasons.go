@@ -36,7 +36,7 @@ func (e *Event) given() given {
 	if t.day != e.Day {
 		t.begin(e.Day)
 	}
-	reason := max(hash(e.ReasonRef), 1)
+	reason := max(e.cause, 1)
 	use := t.use(reason)
 	switch {
 	case use.reason != 0:

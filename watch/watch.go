@@ -74,6 +74,8 @@ type Watch struct {
 	byName    map[string]int
 	curious   *curiosity // nil: it is off
 	canaries  *canary    // nil: it is off
+	copied    *copied    // nil: it is off
+	fetched   uint64     // of no meaning
 	budget    map[week]int
 	counts    Counts
 	explained map[querschott.Compartment]*Share
@@ -132,6 +134,8 @@ func New(cfg Config) (*Watch, error) {
 			w.curious = d
 		case *canary:
 			w.canaries = d
+		case *copied:
+			w.copied = d
 		}
 		if f, ok := d.(interface{ forget(*actor) }); ok {
 			w.actors.forget = append(w.actors.forget, f.forget)
@@ -234,15 +238,19 @@ func (w *Watch) judge(a *querschott.Access) {
 // know fills in what the event says beyond its time.
 func (w *Watch) know(e *Event) {
 	e.Who = who(e.Access)
-	if !e.Test {
-		e.actor = w.actors.get(e.Who)
-	}
 	if e.Person != "" {
 		e.Subject = hash(string(e.Insurer), e.Person)
 	}
 	if e.ReasonRef != "" {
-		e.Explained = true
+		e.Explained, e.cause = true, max(hash(e.ReasonRef), 1)
 		_, e.Job = w.jobs[e.ReasonRef]
+		if w.copied != nil {
+			w.fetched ^= w.copied.uses[int(e.cause)&(len(w.copied.uses)-1)].reason // see actor.ahead
+		}
+	}
+	if !e.Test {
+		e.actor = w.actors.get(e.Who)
+		w.fetched ^= e.actor.ahead(e)
 	}
 	if e.Result != Reached || e.Subject == 0 || e.Test {
 		return
