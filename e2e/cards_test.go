@@ -292,8 +292,7 @@ func (e *entrance) judge(t *testing.T, readers []*reader, flippers []*flipper) {
 	e.compare(t, requests, cut)
 }
 
-// cutByDoors counts the answers that were under way when their door moved and were cut off. There are no other broken ones. A
-// move to read-only may cut too: such an order opens in stages, and is for some what a closed door is.
+// cutByDoors counts the answers that were under way when their door closed and were cut off. There are no other broken ones.
 func cutByDoors(t *testing.T, readers []*reader, flippers []*flipper) (cut int) {
 	t.Helper()
 	by := map[querschott.IK]*flipper{}
@@ -302,10 +301,10 @@ func cutByDoors(t *testing.T, readers []*reader, flippers []*flipper) (cut int) 
 	}
 	for _, r := range readers {
 		for _, a := range r.broken {
-			if slices.ContainsFunc(by[a.who.Insurer.IK].all, func(s span) bool { return a.begun.Before(s.from) && a.arrived.After(s.ordered) }) {
+			if slices.ContainsFunc(by[a.who.Insurer.IK].shut(), func(s span) bool { return a.begun.Before(s.from) && a.arrived.After(s.ordered) }) {
 				cut++
 			} else {
-				t.Errorf("a check at %s had no whole answer for %s, and no door moved meanwhile: %v%s", a.begun, a.arrived.Sub(a.begun), a.err, by[a.who.Insurer.IK].around(&a))
+				t.Errorf("a check at %s had no whole answer for %s, and no door closed meanwhile: %v%s", a.begun, a.arrived.Sub(a.begun), a.err, by[a.who.Insurer.IK].around(&a))
 			}
 		}
 	}

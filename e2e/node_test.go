@@ -180,7 +180,8 @@ func (i *installation) openAll(t testing.TB) {
 	i.run(t, "door", "approve", "--all", "--key", filepath.Join(i.dir, "operators", "ben.key"))
 }
 
-// mover returns a function that moves one door with the operators' keys: anna proposes, ben approves what needs two.
+// mover returns a function that moves one door with the operators' keys: anna proposes, ben approves what needs two. A
+// door that opens does so at once, for everybody.
 func (i *installation) mover(t testing.TB) func(context.Context, querschott.Compartment, querschott.DoorState) error {
 	client, anna, ben := i.client(t), i.operator(t, "anna"), i.operator(t, "ben")
 	known, err := client.Verifiers(t.Context())
@@ -188,7 +189,7 @@ func (i *installation) mover(t testing.TB) func(context.Context, querschott.Comp
 		t.Fatal(err)
 	}
 	return func(ctx context.Context, c querschott.Compartment, to querschott.DoorState) error {
-		m, err := client.Order(ctx, node.DraftRequest{Compartment: c, To: to, Reason: "moved by a test", Incident: "VF-7", Actor: "anna"}, anna)
+		m, err := client.Order(ctx, node.DraftRequest{Compartment: c, To: to, Reason: "moved by a test", Incident: "VF-7", Stages: node.StagesNone, Actor: "anna"}, anna)
 		if querschott.CodeOf(err) == querschott.CodeConflict {
 			return nil // it is in that state already
 		}
