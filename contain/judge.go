@@ -128,7 +128,12 @@ func (j *Judge) Judge(a *watch.Alarm, now time.Time) Decision {
 	}
 	s.add(a, e, now)
 	d := Decision{Signals: s.names()}
-	if group, ok := strings.CutPrefix(string(a.Actor), "group:"); ok {
+	group, ok := strings.CutPrefix(string(a.Actor), "group:")
+	if ok && a.Severity == watch.Medium {
+		d.Why = "a matter of a whole group and no attack by its form: a person looks first"
+		return d
+	}
+	if ok {
 		d.Why = "a group is held by two persons only"
 		d.Ask = []Action{{Kind: HoldGroup, Group: group, TTL: j.cfg.Statistical, Reason: words(a)}}
 		return d

@@ -38,6 +38,7 @@ type staff struct {
 	gaze    gaze        // D9
 	trail   slowTrail   // D10
 	copies  copyTrail   // R4
+	known   acquaintances
 }
 
 // clerk returns what is held of an actor who needs reasons.

@@ -24,6 +24,7 @@ type Event struct {
 	Job       bool // what says so is a registered job
 	Test      bool // it is played by the watch itself, see [Watch.SelfTest]
 	Fresh     bool // the actor did not reach this person in the last 24 hours
+	Stranger  bool // the actor had no reason to reach this person in the last weeks; only of who needs one
 
 	sharp  float64 // see Config.Sharp
 	actor  *actor  // what is held of Who

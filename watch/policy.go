@@ -27,7 +27,7 @@ type Policy struct {
 // DefaultPolicy is what a node goes by that was told nothing else: facts about somebody's credential, and slow theft, may lead
 // to something; everything else is in shadow mode, rules too.
 func DefaultPolicy() *Policy {
-	return &Policy{Live: []string{"D1", "D2", "D3/canary-second", "D4/foreign-insurer", "D4/foreign-insurer-reached", "D10/unexplained-sum", "D10/unexplained-day", "D14"}}
+	return &Policy{Live: []string{"D1", "D2", "D3/canary-second", "D4/foreign-insurer", "D4/foreign-insurer-reached", "D10/unexplained-sum", "D10/unexplained-day", "D10/unexplained-far", "D14"}}
 }
 
 // Cap is how many different persons one actor may reach in a minute, a quarter of an hour and 24 hours.

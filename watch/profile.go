@@ -20,6 +20,7 @@ type rule struct {
 	strangers bool    // an actor without own days is compared with its peers
 	others    int     // present keys from which on they say how much today is more than usual; 0: never
 	together  bool    // who rises with most of his group is explained by it, however much it rises
+	risers    float64 // share of a group that explains its other members by rising, though the rest does not; 0: never
 	share     float64 // deviations above its mean up to which a key's value counts for the others
 }
 
@@ -39,6 +40,7 @@ const (
 	fewest      = 3    // members present below which nobody is explained by the others
 	fewRisers   = 6    // below which all of them must rise, not most
 	maxLift     = 30.0 // which is at most this
+	risenSD     = 3    // deviations above which a day has risen
 )
 
 // profile is what is known of one key: its own past, and today. What every event needs stands first.
@@ -48,9 +50,12 @@ type profile struct {
 	last        int64
 	value       float64
 	told        bool    // an alarm was raised today
+	risen       bool    // today is far above what is expected of the key itself
+	apart       bool    // what it does is not what its group does; no group explains it
 	gone        bool    // its actor is forgotten
 	base        float64 // expected today before the common factor
 	sd          float64
+	busy        float64 // how many times as much as usual its work is today; 0: as usual
 	c           float64 // the cumulative sum up to yesterday
 	first       int64
 	events      int
@@ -81,6 +86,8 @@ type peers struct {
 	lift   float64 // what the middle member does today, as a multiple of what is expected of it; see peers.middle
 	lifted int     // members' values that had risen when it was taken
 	rises  int     // of members' values today
+	risen  [2]int  // members that rose, today and on the day before
+	there  int     // members on the day before
 
 	value    float64 // today, each member capped
 	expected float64 // today
@@ -143,6 +150,7 @@ func (p *profiler) open(f *profile, e *Event, group func(*Event) (group, role st
 	g, r := group(e)
 	f.group, f.role = p.peers("g\x00"+g), p.peers("r\x00"+r)
 	f.day, f.value, f.told, f.first, f.last, f.events = e.Day, 0, false, e.Sec, e.Sec, 0
+	f.risen, f.apart, f.busy = false, false, 0
 	f.base, f.sd = p.expect(f)
 	f.who = &Alarm{Actor: querschott.Actor(e.Who), Credential: e.Credential, Insurer: e.home(), Service: e.Service}
 	p.present = append(p.present, f)
@@ -220,6 +228,7 @@ type verdict struct {
 	h                        float64 // limit of c
 	limit                    float64
 	n, known                 int
+	together                 bool // there would be an alarm if the group did not do the same
 }
 
 // add raises today's value and judges it.
@@ -235,12 +244,44 @@ func (p *profiler) add(f *profile, by float64) verdict {
 		return verdict{}
 	}
 	f.group.rises++
-	v := p.judge(f, p.common(f))
-	if v.cause != "" && p.rule.together {
-		v = p.judge(f, max(v.g, f.group.middle()))
+	v := p.judge(f, max(p.common(f), f.busy))
+	if !f.risen && v.z >= risenSD && f.value >= p.rule.least {
+		f.risen = true
+		f.group.risen[0]++
+	}
+	if v.cause != "" {
+		alone := v.g
+		v = p.judge(f, p.explains(f, v.g))
+		v.together = v.g > alone && v.cause == ""
 	}
 	f.told = v.cause != ""
 	return v
+}
+
+// explains is how much more than usual a key may do today by what its group does, at least g.
+func (p *profiler) explains(f *profile, g float64) float64 {
+	if f.apart || !p.rule.together {
+		return g
+	}
+	return max(g, f.group.middle(), p.riseOf(f.group))
+}
+
+// riseOf is how much more than expected those members of a group do who rise, if there are so many of them that it is the
+// group's matter: a process that some of its roles work on and that is not linked. Below that it is 1.
+func (p *profiler) riseOf(g *peers) float64 {
+	if p.rule.risers == 0 || float64(max(g.risen[0], g.risen[1])) < max(fewest, p.rule.risers*float64(max(len(g.members), g.there))) {
+		return 1
+	}
+	list := make([]float64, 0, len(g.members))
+	for _, f := range g.members {
+		if f.risen {
+			list = append(list, (f.value+1)/(f.base+1))
+		}
+	}
+	if len(list) < fewest { // the others come later today
+		return maxLift
+	}
+	return min(max(quantile(list, 0.9), 1), maxLift)
 }
 
 // middle is how much more than expected the middle member of a group does today; of a small group the one that does least. It moves when most
@@ -308,11 +349,7 @@ func (v *verdict) numbers(unit string) []Number {
 // before its baseline learns.
 func (p *profiler) close(end func(*profile)) {
 	for _, f := range p.present {
-		g := p.common(f)
-		if p.rule.together {
-			g = max(g, f.group.middle())
-		}
-		v := p.judge(f, g)
+		v := p.judge(f, p.explains(f, max(p.common(f), f.busy)))
 		end(f)
 		switch {
 		case f.told:
@@ -394,6 +431,7 @@ func (p *profiler) season() {
 // regroup draws the peers' figures anew from everybody who is known.
 func (p *profiler) regroup() {
 	for _, g := range p.groups {
+		g.there, g.risen = len(g.members), [2]int{0, g.risen[0]}
 		clear(g.members)
 		g.members, g.means, g.value, g.expected = g.members[:0], g.means[:0], 0, 0
 		g.lift, g.lifted, g.rises = 0, 0, 0

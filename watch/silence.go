@@ -93,11 +93,14 @@ func (d *silence) listen(now time.Time, to []Alarm) []Alarm {
 		if p == nil || p.silent || p.count[0] > 0 {
 			continue
 		}
-		hour := 0
+		hour, steady := 0, true
 		for _, n := range p.count[1:] {
 			hour += n
 		}
-		if hour < pulseLeast || 12*p.count[1] < hour { // it has been fading, as offices do in the evening
+		for _, n := range p.count[1:] {
+			steady = steady && 24*n >= hour
+		}
+		if hour < pulseLeast || 12*p.count[1] < hour || !steady { // it has been fading, as offices do in the evening, or a job has ended
 			continue
 		}
 		p.silent = true

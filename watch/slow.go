@@ -14,6 +14,7 @@ type slow struct {
 	calendar calendar
 	day      int
 	limits   map[*peers]float64 // of persons in 28 days, by role
+	groups   map[*peers]int     // day on which it was told last that a group's work is not linked
 }
 
 // slowTrail is what one actor reached without a reason.
@@ -23,22 +24,25 @@ type slowTrail struct {
 	week  int         // number of the newest week
 	weeks [4]distinct // by week modulo 4
 	told  int         // week of the last alarm
+	far   float64     // persons of today above which nothing ordinary explains them; 0: told, or not near it
 }
 
 // slowRule: k and h let an ordinary actor cross once in some thousand days. The one-day rule stands above what a day of
 // postponed paperwork brings.
 var slowRule = rule{
 	k: 1.5, h: 12, oneFloor: 40, oneSD: 12, oneTimes: 12, relative: 0.2, least: 8, ownDays: 5, strangers: true, others: 8, together: true, share: 1.5,
+	risers: 0.2,
 }
 
 const (
+	farTimes   = 2   // times the one-day limit
 	monthDaily = 25  // persons of one day that count: one odd day is no habit
 	monthLeast = 150 // persons in 28 days below which nobody stands out
 	monthTimes = 4.5 // times what 90 % of the role stay below
 )
 
 func newSlow(sharp float64) *slow {
-	return &slow{profiler: newProfiler(slowRule.sharpened(sharp)), limits: map[*peers]float64{}}
+	return &slow{profiler: newProfiler(slowRule.sharpened(sharp)), limits: map[*peers]float64{}, groups: map[*peers]int{}}
 }
 
 func (*slow) Name() string { return "D10" }
@@ -73,27 +77,56 @@ func (d *slow) Observe(e *Event, to []Alarm) []Alarm {
 	}
 	if t.day != e.Day {
 		t.seen.reset()
-		t.day = e.Day
+		t.day, t.far = e.Day, 0
 	}
 	if !t.seen.add(e.Subject) {
+		return to
+	}
+	k := &c.known
+	if k.bare++; !e.Stranger { // a person of his own work; the reference was forgotten
+		k.bareKnown++
 		return to
 	}
 	t.roll(e.Day)
 	if t.seen.count() <= monthDaily {
 		t.weeks[t.week%4].add(e.Subject)
 	}
+	own, strangers := k.mixture()
+	f.busy, f.apart = k.busy(), strangers
 	v := d.profiler.add(f, 1)
-	if v.cause == "" {
+	switch {
+	case v.together:
+		return d.unlinked(e, f.group, v, to)
+	case t.far > 0 && f.value > t.far:
+		t.far = 0
+		return append(to, e.alarm("D10", "unexplained-far", Statistical, High, Number{"today", f.value, "persons"},
+			Number{"expected", f.base, "persons"}).since(f.first, f.events))
+	case v.cause == "":
 		return to
 	}
-	cause, severity := "unexplained-sum", Medium
-	switch {
-	case v.cause == "day":
-		cause, severity = "unexplained-day", High
-	case f.rest > 0: // for the second time within days, and far above the limit that sufficed for the first
+	t.far = farTimes * v.limit
+	// What may hold somebody by itself: persons of a mixture that his work never had, or a second day of it within a week. Work
+	// as ever without its references is held for a day far above all others only.
+	severity := Medium
+	if strangers || f.rest > 0 && (!own || v.cause == "day") {
 		severity = High
 	}
-	return append(to, e.alarm("D10", cause, Statistical, severity, v.numbers("persons")...).since(f.first, f.events))
+	numbers := append(v.numbers("persons"), Number{"without_reason", k.bare, "persons/3 days"}, Number{"known_of_them", k.bareKnown, "persons/3 days"},
+		Number{"known_share", k.known / max(k.all, 1), "of accesses with a reason"})
+	return append(to, e.alarm("D10", "unexplained-"+v.cause, Statistical, severity, numbers...).since(f.first, f.events))
+}
+
+// unlinked tells that many of a group reach more persons without a reason than each of them used to, and whom their work is
+// about: once in a week, and of nobody by name.
+func (d *slow) unlinked(e *Event, g *peers, v verdict, to []Alarm) []Alarm {
+	if e.Day-d.groups[g] < restDays {
+		return to
+	}
+	d.groups[g] = e.Day
+	a := e.alarm("D10", "group-unlinked", Statistical, Medium, Number{"members", float64(max(len(g.members), g.there)), "actors"},
+		Number{"rising", float64(max(g.risen[0], g.risen[1])), "actors"}, Number{"common_factor", v.g, "times"})
+	a.Actor, a.Credential = querschott.Actor("group:"+string(e.Tenant)+"/"+string(e.Role)), ""
+	return append(to, a)
 }
 
 // roll forgets weeks that are over.

@@ -252,8 +252,12 @@ func (w *Watch) know(e *Event) {
 		e.actor = w.actors.get(e.Who)
 		w.fetched ^= e.actor.ahead(e)
 	}
+	e.Stranger = true
 	if e.Result != Reached || e.Subject == 0 || e.Test {
 		return
+	}
+	if !e.Job && reasons(e.Role) {
+		e.Stranger = e.actor.clerk().known.meet(e)
 	}
 	s := w.share
 	if s == nil || s.of.Insurer != e.Insurer || s.of.Service != e.Service {

@@ -78,7 +78,7 @@ var staffWeek = [7]float64{0, 1.25, 1.05, 1, 0.95, 0.75, 0}
 var practiceWeek = [7]float64{0.02, 1.5, 1.05, 0.8, 1, 0.7, 0.05}
 
 func newDate(t time.Time) date {
-	d := date{number: int(t.Unix() / 86400), midnight: t, offset: berlin(t)}
+	d := date{number: int(t.Unix() / 86400), midnight: t, offset: Offset(t)}
 	d.weekend = t.Weekday() == time.Saturday || t.Weekday() == time.Sunday
 	d.weekday, d.practices = staffWeek[t.Weekday()], practiceWeek[t.Weekday()]
 	if lastWorking(t) < 3 {
@@ -109,8 +109,8 @@ func quarterDay(t time.Time) int {
 	return int(t.Sub(first) / (24 * time.Hour))
 }
 
-// berlin returns how far German noon of a date is ahead of UTC (directive 2000/84/EC).
-func berlin(t time.Time) time.Duration {
+// Offset returns how far German noon of a date is ahead of UTC (directive 2000/84/EC).
+func Offset(t time.Time) time.Duration {
 	change := func(m time.Month) time.Time {
 		last := time.Date(t.Year(), m, 31, 0, 0, 0, 0, time.UTC)
 		return last.AddDate(0, 0, -int(last.Weekday()))

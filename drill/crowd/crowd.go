@@ -45,6 +45,7 @@ type Crowd struct {
 	practices []*practice
 	users     []*user
 	day       int // that comes next
+	running   int // day that goes on
 	today     date
 	changes   []*Change
 	minutes   [][]slot // of today

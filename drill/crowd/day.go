@@ -57,7 +57,7 @@ func (c *Crowd) sortMinute() {
 
 // plan draws what everybody does on the next day.
 func (c *Crowd) plan() {
-	c.today = newDate(c.cfg.Begin.AddDate(0, 0, c.day))
+	c.today, c.running = newDate(c.cfg.Begin.AddDate(0, 0, c.day)), c.day
 	for i := range c.minutes {
 		c.minutes[i] = c.minutes[i][:0]
 	}
@@ -105,6 +105,7 @@ func (c *Crowd) put(ms int, who uint32, k, part int) {
 
 func (c *Crowd) planClerk(k *clerk, changes []*Change) {
 	d := throw(c.cfg.Seed, 'w', uint64(k.number), uint64(c.day))
+	k.today = aDay{}
 	if !k.works(c, c.day, &d) {
 		return
 	}

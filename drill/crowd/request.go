@@ -49,10 +49,15 @@ func (c *Crowd) ordinary(s slot) *Request {
 // work fills in who an employee or a machine is.
 func (c *Crowd) work(r *Request, k *clerk) {
 	r.Service, r.Tenant, r.Actor, r.Credential, r.Role = querschott.Desk, k.in.ik, k.actor, k.credential, querschott.RoleStaff
-	r.Query, r.Fields, r.Address, r.Binding, r.Gate = "GET person", "master", k.office, k.binding, gates[uint(k.number)%4]
+	r.Query, r.Fields, r.Gate = "GET person", "master", gates[uint(k.number)%4]
 	if k.machine {
-		r.Role = querschott.RolePartner
+		r.Address, r.Binding, r.Role = k.office, k.binding, querschott.RolePartner
+		return
 	}
+	if k.today.address == "" {
+		c.wake(k) // does not work today, or not yet; somebody else uses the credential
+	}
+	r.Address, r.Binding = k.today.address, k.today.binding
 }
 
 var gates = [...]string{"g1", "g2", "g3", "g4"}
@@ -67,7 +72,6 @@ func (c *Crowd) reach(r *Request, in *insurer, person int, d *dice) {
 // serve is a request of an employee's ordinary work.
 func (c *Crowd) serve(r *Request, k *clerk, s slot, d *dice) {
 	c.work(r, k)
-	r.Address, r.Binding = k.today.address, k.today.binding
 	if c.day > c.launch && k.number%3 == 0 && d.chance(0.1) {
 		r.Service, r.Query, r.Fields = querschott.EPA, "GET record", "record"
 	}
@@ -104,7 +108,7 @@ type aDay struct {
 func (c *Crowd) wake(k *clerk) {
 	t := &k.today
 	*t = aDay{k.office, k.binding, k.unexpl}
-	day := throw(c.cfg.Seed, 'y', uint64(k.number), uint64(c.day+1))
+	day := throw(c.cfg.Seed, 'y', uint64(k.number), uint64(c.running+1))
 	switch x := day.share(); {
 	case k.home != "" && x < 0.4:
 		t.address = k.home
@@ -114,7 +118,7 @@ func (c *Crowd) wake(k *clerk) {
 	if day.chance(0.002) { // work that is not linked to its cases
 		t.unexpl = min(6*t.unexpl, 1)
 	}
-	if computers := throw(c.cfg.Seed, 'c', uint64(k.number), uint64((c.day+1)/180)); (c.day+1)%180 > computers.n(2000) {
+	if computers := throw(c.cfg.Seed, 'c', uint64(k.number), uint64((c.running+1)/180)); (c.running+1)%180 > computers.n(2000) {
 		t.binding = key(computers.next()) // another computer for the rest of the half-year
 	}
 	for _, ch := range c.changes {

@@ -49,6 +49,7 @@ type Report struct {
 	OpenRecall  *Interval            `json:"recall_uncontained,omitempty"` // of the same attacks when nothing is held, which methods and ablation are about
 	Shuffled    *Interval            `json:"recall_shuffled_labels,omitempty"`
 	Examples    []Example            `json:"false_alarms"` // the first of each seed
+	Wrongly     []Example            `json:"wrong_holds"`  // the first of each seed, with the arithmetic of the alarm that led to it
 	closed      []*seedResult
 	opened      []*seedResult
 	familyNames []string
@@ -250,7 +251,7 @@ func (r *Report) alarms() {
 		r.Events, r.Lost, r.Evicted = r.Events+s.events, r.Lost+s.lost, r.Evicted+s.evicted
 		r.Staff, r.Practices, r.Insurers = s.staff, s.practices, s.insurers
 		r.Explained += s.explained / float64(len(r.closed))
-		r.Examples = append(r.Examples, s.examples...)
+		r.Examples, r.Wrongly = append(r.Examples, s.examples...), append(r.Wrongly, s.wrongly...)
 		add(r.FalseBy, s.alarms)
 		add(r.FalseOf, s.falseKinds)
 		add(r.LookAlike, s.lookAlike)

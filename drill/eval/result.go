@@ -42,6 +42,7 @@ type seedResult struct {
 	wrongHolds  map[string]int // by detector and cause
 	wrongFull   float64        // of full size
 	examples    []Example
+	wrongly     []Example      // alarms by which somebody was held wrongly
 	wrongDoors  map[string]int // by detector and cause
 	doors       int
 	asked       int // actions that two persons are asked for
@@ -154,18 +155,22 @@ func (r *seedResult) alarm(a *watch.Alarm, v verdict, now time.Time, w *world) {
 		r.lookAlike[during]++
 	}
 	if len(r.examples) < maxExamples {
-		r.examples = append(r.examples, Example{r.seed, now, string(a.Actor), a.Detector, a.Cause, a.Mode, during, a.Arithmetic})
+		r.examples = append(r.examples, r.example(a, during, now))
 	}
 }
 
+func (r *seedResult) example(a *watch.Alarm, during string, now time.Time) Example {
+	return Example{r.seed, now, string(a.Actor), a.Detector, a.Cause, a.Mode, during, a.Arithmetic}
+}
+
 // decision counts what followed from an alarm.
-func (r *seedResult) decision(d contain.Decision, v verdict, now time.Time, w *world) {
+func (r *seedResult) decision(a *watch.Alarm, d contain.Decision, v verdict, now time.Time, w *world) {
 	for i := range d.Actions {
 		if v.run != nil && v.run.contained.IsZero() {
 			v.run.contained = now
 		}
 		if !now.Before(w.counted) {
-			r.action(&d.Actions[i], v, w)
+			r.action(a, &d.Actions[i], v, now, w)
 		}
 	}
 	if !now.Before(w.counted) {
@@ -173,7 +178,7 @@ func (r *seedResult) decision(d contain.Decision, v verdict, now time.Time, w *w
 	}
 }
 
-func (r *seedResult) action(x *contain.Action, v verdict, w *world) {
+func (r *seedResult) action(a *watch.Alarm, x *contain.Action, v verdict, now time.Time, w *world) {
 	wrong := v.run == nil || v.run.family.Benign
 	if x.Kind == contain.MoveDoor {
 		if r.doors++; wrong {
@@ -185,6 +190,9 @@ func (r *seedResult) action(x *contain.Action, v verdict, w *world) {
 	if wrong && !w.truth.attacker(x.Actor) {
 		r.wrongHolds[x.Reason]++
 		r.wrongFull += r.scale("staff", v)
+		if len(r.wrongly) < maxExamples {
+			r.wrongly = append(r.wrongly, r.example(a, w.truth.meanwhile(a, w.crowd, now), now))
+		}
 	}
 }
 

@@ -36,8 +36,8 @@ func newWorld(cfg *Config, seed uint64, open bool) (*world, error) {
 	first := begin(seed)
 	w.counted, w.end = first.AddDate(0, 0, cfg.WarmUp), first.AddDate(0, 0, cfg.Days)
 	settings := crowd.Config{Seed: seed, Staff: cfg.Staff, Unexplained: cfg.Unexplained, Begin: first, Days: cfg.Days}
-	plain := crowd.New(settings) // the same people, as they are before anything changes
-	local := time.FixedZone("CET", 3600)
+	plain := crowd.New(settings)                                          // the same people, as they are before anything changes
+	local := time.FixedZone("", int(crowd.Offset(w.counted)/time.Second)) // whoever attacks in office hours does so in summer too
 	at := time.Date(w.counted.Year(), w.counted.Month(), w.counted.Day(), 0, 0, 0, 0, local)
 	taken := map[attack.Holder]bool{}
 	for i, f := range cfg.Families {
@@ -242,7 +242,7 @@ func (w *world) react(now time.Time) {
 		}
 		w.result.alarm(a, v, now, w)
 		if !w.open && !baseline(a.Detector) {
-			w.result.decision(w.contain.act(a, now), v, now, w)
+			w.result.decision(a, w.contain.act(a, now), v, now, w)
 		}
 	}
 }
