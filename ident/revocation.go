@@ -56,7 +56,7 @@ var ErrRevoked = querschott.Refuse(querschott.CodeForbidden, "access denied")
 
 // Revocations is the list of deny entries in one file. All methods may be called at the same time; reading takes no lock.
 //
-// table is replaced as a whole, never changed; mu is held by those who replace it.
+// table and followed are replaced as a whole, never changed; mu is held by those who replace them.
 type Revocations struct {
 	fs   disk.FS
 	path string
@@ -64,6 +64,8 @@ type Revocations struct {
 
 	mu    sync.Mutex
 	table atomic.Pointer[denyTable]
+
+	followed atomic.Pointer[denyTable] // the list of another node that acts here as well; nil: none
 }
 
 // OpenRevocations reads the file of deny entries; a file that does not exist is an empty list. A file that cannot be
@@ -79,17 +81,23 @@ func (r *Revocations) Check(f *Facts) error {
 	if t := r.table.Load(); len(t.entries) != 0 && t.find(f, r.now()) >= 0 {
 		return ErrRevoked
 	}
+	if t := r.followed.Load(); t != nil && len(t.entries) != 0 && t.find(f, r.now()) >= 0 {
+		return ErrRevoked
+	}
 	return nil
 }
 
 // Find returns the entry for which Check refuses, for the record of the refusal.
 func (r *Revocations) Find(f *Facts) (Revocation, bool) {
-	t := r.table.Load()
-	i := t.find(f, r.now())
-	if i < 0 {
-		return Revocation{}, false
+	for _, t := range []*denyTable{r.table.Load(), r.followed.Load()} {
+		if t == nil {
+			continue
+		}
+		if i := t.find(f, r.now()); i >= 0 {
+			return t.entries[i].clone(), true
+		}
 	}
-	return t.entries[i].clone(), true
+	return Revocation{}, false
 }
 
 // Epoch rises with every change of the list and is kept across restarts.

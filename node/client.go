@@ -110,7 +110,8 @@ func (c *Client) Proposals(ctx context.Context) ([]door.Proposal, error) {
 // Moved is what became of an order.
 type Moved struct {
 	door.Outcome
-	Warning string `json:"warning,omitempty"`
+	Gates   *Enforced `json:"gates,omitempty"` // of an order in force
+	Warning string    `json:"warning,omitempty"`
 }
 
 // Order drafts an order on the node, signs it here and submits it. The key never leaves this process.

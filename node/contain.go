@@ -31,7 +31,8 @@ const (
 
 const (
 	containEvents = 8192 // that wait to be remembered; what does not fit is missing in previews
-	groupMost     = 500  // actors that one order about a group holds
+	heldPatience  = time.Second
+	groupMost     = 500 // actors that one order about a group holds
 )
 
 // containment is what the node does about alarms.
@@ -201,7 +202,12 @@ func (n *Node) doDeed(ctx context.Context, r *contain.Run, d *contain.Deed) (str
 		return "", err
 	}
 	err = n.Deny(ctx, list...)
-	return fmt.Sprintf("%d entries, deny list epoch %d, read by this node's gate on every request", len(list), n.denied.Epoch()), err
+	if err != nil {
+		return fmt.Sprintf("%d entries, deny list epoch %d", len(list), n.denied.Epoch()), err
+	}
+	wait, cancel := context.WithTimeout(ctx, heldPatience)
+	defer cancel()
+	return fmt.Sprintf("%d entries, deny list: %s", len(list), n.DenyEnforced(wait).Full()), nil
 }
 
 // denials are the deny entries of an action. They are the same when it is done again.
@@ -249,33 +255,13 @@ func (n *Node) moveDoor(ctx context.Context, r *contain.Run, d *contain.Deed) (s
 	case cur.To == a.To || door.Widens(a.Compartment.Service, cur.To, a.To) || cur.To == querschott.Closed:
 		return fmt.Sprintf("the door was %s already, epoch %d", cur.To, cur.Epoch), nil
 	}
-	changes, stop := n.doors.Subscribe(16)
-	defer stop()
 	out, err := n.doors.Set(ctx, door.Request{
 		Compartment: a.Compartment, To: a.To, Reason: "alarm " + r.Alarm.Detector + "/" + r.Alarm.Cause + ", " + r.ID, Incident: r.Case, Expires: d.Until,
 	}, n.machine)
 	if out.Order == nil {
 		return "", errors.Join(err, errors.New("the door was not moved"))
 	}
-	return obeyed(changes, *out.Order), err
-}
-
-// obeyed says who obeys an order.
-func obeyed(changes <-chan door.Change, o door.Order) string {
-	for {
-		select {
-		case c := <-changes:
-			if c.Order.Compartment != o.Compartment || c.Order.Epoch != o.Epoch {
-				continue
-			}
-			if len(c.Silent) > 0 {
-				return fmt.Sprintf("epoch %d since %s; silent: %s", o.Epoch, c.Applied.Format(time.RFC3339), strings.Join(c.Silent, ", "))
-			}
-			return fmt.Sprintf("epoch %d since %s; all obey, after %s", o.Epoch, c.Applied.Format(time.RFC3339), c.Obeyed.Round(time.Microsecond))
-		default:
-			return fmt.Sprintf("epoch %d; nobody has said who obeys", o.Epoch)
-		}
-	}
+	return n.Enforced(a.Compartment).Full(), err
 }
 
 // undoDeed takes an action back. A door is not opened by it: the platform proposes that, and two operators decide.
@@ -289,7 +275,7 @@ func (n *Node) undoDeed(ctx context.Context, r *contain.Run, d *contain.Deed, by
 	c.mu.Unlock()
 	name := runName(r, d)
 	var list []ident.Revocation
-	for _, v := range n.Denied() {
+	for _, v := range n.denied.List() {
 		if v.Run == name {
 			list = append(list, v)
 		}

@@ -98,6 +98,9 @@ func (n *Node) controlHandler() http.Handler {
 	get("/v1/operators", func(*http.Request) (any, error) { return n.roster, nil })
 	post("/v1/doors/draft", n.controlDraft)
 	post("/v1/doors/submit", n.controlSubmit)
+	get("/v1/gates", func(*http.Request) (any, error) { return n.Gates(), nil })
+	get("/v1/gates/keys", func(*http.Request) (any, error) { return n.BookKeys() })
+	get("/v1/gates/deny", func(r *http.Request) (any, error) { return n.DenyEnforced(r.Context()), nil })
 	post("/v1/proposals/withdraw", n.controlWithdraw)
 	get("/v1/denied", func(*http.Request) (any, error) { return n.Denied(), nil })
 	post("/v1/denied", n.controlDeny)
@@ -214,8 +217,13 @@ func (n *Node) controlSubmit(r *http.Request) (any, error) {
 	err = errors.Join(err, n.glassProposed(r.Context(), out.Proposal))
 	answer := struct {
 		door.Outcome
-		Warning string `json:"warning,omitempty"`
+		Gates   *Enforced `json:"gates,omitempty"`
+		Warning string    `json:"warning,omitempty"`
 	}{Outcome: out}
+	if out.Order != nil {
+		e := n.Enforced(out.Order.Compartment)
+		answer.Gates = &e
+	}
 	if err != nil {
 		answer.Warning = err.Error()
 	}

@@ -24,6 +24,9 @@ const denyLife = 5 * time.Minute
 
 func (n *Node) openDenyList(context.Context) (err error) {
 	n.denied, err = ident.OpenRevocations(disk.OS{}, n.path(denyFile), n.opt.Now)
+	if err == nil && n.cfg.follows() {
+		err = n.rememberDenyList()
+	}
 	return err
 }
 
@@ -103,6 +106,7 @@ func (n *Node) Deny(ctx context.Context, list ...ident.Revocation) error {
 	if err := n.denied.Add(list...); err != nil {
 		return err
 	}
+	n.publishDenyList()
 	for _, v := range list {
 		if err := n.recordDeny(ctx, ledger.ActionCreate, v.Actors[0], v); err != nil {
 			return fmt.Errorf("it is in force, but the ledger has no entry of it: %w", err)
@@ -118,11 +122,20 @@ func (n *Node) Admit(ctx context.Context, who querschott.Actor, list ...ident.Re
 			return err
 		}
 	}
-	return n.denied.Remove(list...)
+	err := n.denied.Remove(list...)
+	if err != nil && n.follower != nil && querschott.CodeOf(err) == querschott.CodeNotFound {
+		return querschott.Refuse(querschott.CodeNotFound,
+			"no such entry was made at this gate; what the node with the book denies is taken off there, %s", n.cfg.Doors.Follow.Address)
+	}
+	n.publishDenyList()
+	return err
 }
 
-// Denied returns the deny list.
-func (n *Node) Denied() []ident.Revocation { return n.denied.List() }
+// Denied returns the deny list; at a gate, what was denied here and then what the node with the book denies.
+func (n *Node) Denied() []ident.Revocation {
+	_, followed := n.denied.Followed()
+	return append(n.denied.List(), followed...)
+}
 
 func (n *Node) recordDeny(ctx context.Context, a ledger.Action, who querschott.Actor, v ident.Revocation) error {
 	detail := []ledger.Field{

@@ -52,6 +52,7 @@ func (n *Node) openFollower() error {
 		Apply: func(ctx context.Context, o door.Order, to querschott.DoorState, share int) error {
 			return n.doors.Adopt(ctx, o, to, share)
 		},
+		List:  n.takeList,
 		Lease: time.Duration(n.cfg.Doors.Lease), Now: n.opt.Now, Log: n.log,
 	})
 	return err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,9 @@ type gates struct {
 	names     map[mtls.Pin]string
 	now       func() time.Time
 	strangers atomic.Uint64 // connections that were refused
+
+	mu     sync.Mutex // held while the deny list is published, guards denied
+	denied uint64     // the epoch of the deny list that was published
 }
 
 // openGates binds the address for gates. Doors have not moved yet, so no gate misses an order.
@@ -62,7 +66,7 @@ func (n *Node) openGates(ctx context.Context) (err error) {
 	if len(c.Known) > 0 {
 		n.doors.Enforce(gatesName, g.publisher.Enforce)
 	}
-	return nil
+	return g.deny(n)
 }
 
 // BookKeys are the public keys with which a gate verifies what this node's book says.
@@ -184,6 +188,14 @@ func (e Enforced) String() string {
 		text += " since " + e.Since.UTC().Format("2006-01-02T15:04:05.000Z07:00")
 	}
 	return text
+}
+
+// Full names those too that are missing.
+func (e Enforced) Full() string {
+	if len(e.Missing) == 0 {
+		return e.String()
+	}
+	return e.String() + "; not: " + strings.Join(e.Missing, ", ")
 }
 
 // ownGate is what Enforced calls the gate of this node.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
+	"github.com/querschott/querschott/ident"
 )
 
 const testLease = time.Second
@@ -83,6 +84,62 @@ func TestGateFollowsTheBook(t *testing.T) {
 		t.Errorf("the gate remembers %+v", h)
 	}
 	w.refusesOrders(t, north, vsdm)
+}
+
+// TestGateFollowsTheDenyList holds a practice at the book: the gate refuses it on the next request, also after its restart,
+// until it is released.
+func TestGateFollowsTheDenyList(t *testing.T) {
+	w := newTwin(t)
+	vsdm := w.book.compartment(0, querschott.VSDM)
+	north := w.gate.run()
+	w.connected(vsdm)
+	w.main.move(querschott.Open, vsdm)
+	north.deliver(0, 1)
+	x, p := north.reader(w.mint), w.gate.person(0, 0)
+	if got := x.check(t.Context(), p); got.Status != 200 {
+		t.Fatalf("before: %+v", got)
+	}
+	held := ident.Revocation{Dimension: ident.BySubject, Value: string(x.practice.TelematikID()), Reason: "test"}
+	c := NewClient(w.book.cfg)
+	if err := c.Deny(t.Context(), w.book.signer(anna), held); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := c.DenyEnforced(t.Context()); err != nil || e.Gates != 2 || e.Of != 2 || len(e.Missing) != 0 {
+		t.Fatalf("the deny list: %+v, %v", e, err)
+	}
+	if got := x.check(t.Context(), p); got.Status != 403 {
+		t.Errorf("at the gate, held at the book: %d", got.Status)
+	}
+	if err := NewClient(w.gate.cfg).Admit(t.Context(), w.gate.signer(ben), held); querschott.CodeOf(err) != querschott.CodeNotFound || !strings.Contains(err.Error(), w.gate.cfg.Doors.Follow.Address) {
+		t.Errorf("released at the gate: %v", err)
+	}
+	if v, err := c.Gates(t.Context()); err != nil || len(v.Gates) != 2 || v.Gates[1].Missing || v.Gates[1].Doors != v.Gates[1].Of || v.Gates[1].Deny != 1 {
+		t.Errorf("the gates: %+v, %v", v, err)
+	}
+	north.stop()
+	again := w.gate.open() // before it has heard from anybody
+	if len(again.Denied()) != 1 {
+		t.Errorf("a gate that starts denies %+v", again.Denied())
+	}
+	_, old, _ := w.main.denied.Edition()
+	forged, err := note.Sign(&note.Note{Text: denyEdition(w.book.cfg.Domain, old)}, again.machine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.takeList(denyList, 1, forged); querschott.CodeOf(err) != querschott.CodeForbidden {
+		t.Errorf("a list that somebody else has signed: %v", err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+	north = w.gate.run()
+	w.connected(vsdm)
+	if err := c.Admit(t.Context(), w.book.signer(ben), held); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := c.DenyEnforced(t.Context()); err != nil || e.Gates != 2 || len(north.Denied()) != 0 {
+		t.Errorf("released: %+v, %v, the gate denies %+v", e, err, north.Denied())
+	}
 }
 
 // refusesOrders gives orders to the gate itself.

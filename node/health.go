@@ -94,7 +94,7 @@ func (n *Node) measured() telemetry.House {
 		Doors: n.measuredDoors, Proposals: func() int { return len(n.doors.Proposals()) },
 		Outbox: func() outbox.Status { return n.outbox.Status() },
 		Logs:   func() []telemetry.Log { return telemetry.LogsOf(n.ledger, n.opt.Now().UTC().Year()) },
-		Stream: func() access.Stats { return n.stream.Stats() }, Revocations: func() int { return len(n.denied.List()) },
+		Stream: func() access.Stats { return n.stream.Stats() }, Revocations: func() int { return len(n.Denied()) },
 		KeySets: n.measuredKeys, Watch: n.measuredWatch,
 	}
 	if n.gate != nil {

@@ -77,7 +77,7 @@ var named = []ident.Dimension{ident.ByNetwork, ident.ByProduct, ident.ByVersion,
 func (n *Node) held() []console.Held {
 	var list []console.Held
 	now := n.opt.Now()
-	for _, v := range n.denied.List() {
+	for _, v := range n.Denied() {
 		if v.From.After(now) || !v.Until.IsZero() && !v.Until.After(now) {
 			continue
 		}
@@ -96,7 +96,7 @@ func (n *Node) held() []console.Held {
 
 // releaseHeld takes an entry off the deny list. The ledger has who did it and why before it happens, the incident after.
 func (n *Node) releaseHeld(ctx context.Context, who querschott.Actor, id, reason string) error {
-	for _, v := range n.denied.List() {
+	for _, v := range n.Denied() {
 		if n.cases.heldID(&v) != id {
 			continue
 		}

@@ -61,6 +61,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	if n.gates != nil {
 		entrances.Go(func() error { return n.serveGates(ectx) })
+		entrances.Go(func() error { return n.watchDenyList(ectx) })
 	}
 	if n.gate != nil {
 		entrances.Go(func() error { return n.gate.Run(ectx, n.sockets.starttls, n.sockets.implicit) })
@@ -220,6 +221,7 @@ func (n *Node) openConsole(ctx context.Context) error {
 	}
 	page, err := console.New(console.Config{
 		Doors: n.doors, Access: n.logins, Local: n.staff, Provider: provider, Operator: n.consoleOperator, Record: n.recordConsoleLogin,
+		Enforced: n.consoleEnforced,
 		Snapshot: n.consoleSnapshot, Insurers: rows, Services: n.services(),
 		Signer:   n.consoleSigner,
 		Cases:    &console.Cases{Book: n.cases.book, Name: n.cases.name, Release: n.releaseHeld},

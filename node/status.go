@@ -61,7 +61,7 @@ func (n *Node) httpCounts() *HTTPStatus {
 	}
 	st := n.http.Stats()
 	s := &HTTPStatus{
-		Connections: st.Connections, InFlight: st.InFlight, Outcomes: map[string]uint64{}, Revocations: len(n.denied.List()),
+		Connections: st.Connections, InFlight: st.InFlight, Outcomes: map[string]uint64{}, Revocations: len(n.Denied()),
 		Issuers: []token.IssuerStatus{},
 	}
 	for o, count := range st.Outcomes {

@@ -20,7 +20,7 @@ import (
 
 func (a *app) doorCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "door", Short: "Show doors and move them"}
-	cmd.AddCommand(a.doorList(), a.doorSet(), a.doorPending(), a.doorApprove(), a.doorWithdraw())
+	cmd.AddCommand(a.doorList(), a.doorSet(), a.doorPending(), a.doorApprove(), a.doorWithdraw(), a.doorGates())
 	return cmd
 }
 
@@ -210,7 +210,11 @@ func (a *app) moveAll(cmd *cobra.Command, list []querschott.Compartment, order f
 			case m.Error != "":
 				fmt.Fprintf(w, "%s: %s\n", m.Compartment, m.Error)
 			case m.Order != nil:
-				fmt.Fprintf(w, "%s: %s%s, in force (epoch %d)\n", m.Compartment, m.Order.To, inStages(m.Order.Stages), m.Order.Epoch)
+				fmt.Fprintf(w, "%s: %s%s, in force (epoch %d)", m.Compartment, m.Order.To, inStages(m.Order.Stages), m.Order.Epoch)
+				if m.Gates != nil {
+					fmt.Fprintf(w, "; %s", m.Gates.Full())
+				}
+				fmt.Fprintln(w)
 			case m.Proposal != nil:
 				fmt.Fprintf(w, "%s: proposed to be %s%s; a different operator approves it with: querschott door approve %s\n",
 					m.Compartment, m.Proposal.To, inStages(m.Proposal.Stages), m.Proposal.ID)

@@ -132,8 +132,12 @@ func (a *app) revokeAdd() *cobra.Command {
 			if err := c.Deny(cmd.Context(), signer, v); err != nil {
 				return err
 			}
-			return a.show(cmd, map[string]any{"dimension": v.Dimension, "by": who}, func(w io.Writer) {
-				fmt.Fprintf(w, "in force: %s is refused from the next request on\n", v.Dimension)
+			gates, err := c.DenyEnforced(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("it is in force, but how many gates enforce it is not known: %w", err)
+			}
+			return a.show(cmd, map[string]any{"dimension": v.Dimension, "by": who, "gates": gates}, func(w io.Writer) {
+				fmt.Fprintf(w, "in force: %s is refused from the next request on; %s of the deny list\n", v.Dimension, gates.Full())
 			})
 		},
 	}
@@ -164,7 +168,13 @@ func (a *app) revokeRemove() *cobra.Command {
 			if err := c.Admit(cmd.Context(), signer, v); err != nil {
 				return err
 			}
-			return a.show(cmd, map[string]any{"dimension": v.Dimension, "by": who}, func(w io.Writer) { fmt.Fprintln(w, "removed") })
+			gates, err := c.DenyEnforced(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("it is removed, but at how many gates is not known: %w", err)
+			}
+			return a.show(cmd, map[string]any{"dimension": v.Dimension, "by": who, "gates": gates}, func(w io.Writer) {
+				fmt.Fprintf(w, "removed; %s of the deny list\n", gates.Full())
+			})
 		},
 	}
 	f.register(cmd)

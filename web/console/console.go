@@ -43,6 +43,9 @@ type Config struct {
 	Services []querschott.Service // columns, in this order
 	Cases    *Cases               // nil: no incidents
 
+	// Enforced says how many gates enforce the order in force of a door; nil: the pages do not tell.
+	Enforced func(querschott.Compartment) Enforced
+
 	// Origins are the addresses under which the console is reached, "https://console.example.org". Loopback addresses
 	// always work. Every other Host is refused (DNS rebinding).
 	Origins []string
@@ -51,6 +54,13 @@ type Config struct {
 	Now      func() time.Time
 	Log      *slog.Logger
 	Version  string // shown at the foot; may be empty
+}
+
+// Enforced is how many gates enforce an order.
+type Enforced struct {
+	Gates, Of int
+	Since     time.Time // when the last of those began
+	Missing   []string  // names of the others
 }
 
 // Insurer is one row of the matrix.

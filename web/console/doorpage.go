@@ -53,6 +53,7 @@ type doorPage struct {
 	Proposal *proposalView
 	Words    words
 	Problem  string // why the form came back
+	Enforced *Enforced
 }
 
 // compartment returns the compartment that the address names, if there is a door.
@@ -92,6 +93,10 @@ func (c *Console) drawDoor(v *visit, k querschott.Compartment, w words, chosen, 
 		C:    k, Insurer: insurer, Order: order, Share: c.cfg.Doors.Share(k), Does: doesKey(k.Service, order.To), Said: said,
 		History: c.cfg.Doors.History(k), Choices: choices(k.Service, order.To, chosen), Words: w, Problem: problem,
 		Cell: cellView{cell: cell{order.To.String(), said.Waiting, said.Trouble != "", len(list) > 0}, L: v.l, C: k, Insurer: insurer.Name},
+	}
+	if c.cfg.Enforced != nil {
+		e := c.cfg.Enforced(k)
+		p.Enforced = &e
 	}
 	p.Live, p.Back = true, v.r.URL.EscapedPath()
 	slices.Reverse(p.History)

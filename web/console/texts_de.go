@@ -42,6 +42,7 @@ func germanPages() map[string]string {
 		"aside.moves": "Letzte Bewegungen", "aside.still": "Keine seit dem Start.",
 		"say.moved": "%s, %s: %s, von %s.", "say.many.one": "%s Tür bewegt.", "say.many.many": "%s Türen bewegt.",
 
+		"gates": "Pforten", "gates.enforce": "%d von %d Pforten setzen Epoche %d durch", "gates.since": "seit %s", "gates.missing": "nicht: %s",
 		"door.now": "In Kraft", "door.changed": "Die Tür hat sich inzwischen verändert.", "door.move": "Tür bewegen",
 		"trouble.here": "Gestört:", "queue": "Wartend", "proposal.first": "Erst ist über den offenen Vorschlag zu entscheiden.", "oldest.since": "die älteste seit %s",
 		"order.at": "Seit", "order.never": "noch nie angeordnet", "order.by": "Von", "order.with": "mit %s", "order.reason": "Grund",

@@ -42,6 +42,7 @@ func englishPages() map[string]string {
 		"aside.moves": "Last moves", "aside.still": "None since the start.",
 		"say.moved": "%s, %s: %s, by %s.", "say.many.one": "%s door moved.", "say.many.many": "%s doors moved.",
 
+		"gates": "Gates", "gates.enforce": "%d of %d gates enforce epoch %d", "gates.since": "since %s", "gates.missing": "not: %s",
 		"door.now": "In force", "door.changed": "The door has changed in the meantime.", "door.move": "Move the door",
 		"trouble.here": "Trouble:", "queue": "Waiting", "proposal.first": "The open proposal must be decided first.", "oldest.since": "the oldest since %s",
 		"order.at": "Since", "order.never": "never ordered", "order.by": "By", "order.with": "with %s", "order.reason": "Reason",
