@@ -97,12 +97,12 @@ func startFHIR(t *testing.T, dir string) (*record, string) {
 }
 
 // gateFor makes a gate in front of an existing service, as an operator does.
-func gateFor(t *testing.T, upstream string) *entrance {
+func gateFor(t *testing.T, upstream string, flags ...string) *entrance {
 	t.Helper()
 	dir := t.TempDir()
 	e := &entrance{installation: &installation{program: "querschott", dir: dir, config: filepath.Join(dir, node.ConfigFile), world: drill.NewWorld(7, 1, 100)}}
 	in := e.world.Insurers()[0]
-	command(t, "init", "gate", "--upstream", upstream, "--insurer", string(in.IK), "--name", in.Name, dir)
+	command(t, append([]string{"init", "gate", "--upstream", upstream, "--insurer", string(in.IK), "--name", in.Name, dir}, flags...)...)
 	var err error
 	if e.ca, err = drill.NewCA(time.Now()); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"time"
@@ -63,8 +65,8 @@ func (c *DoorsConfig) validate(w *wrongs) {
 	}
 	seen := map[string]bool{}
 	for _, g := range c.Gates.Known {
-		if !routeName.MatchString(g.Name) {
-			w.add("doors.gates.known: %.40q: a gate's name has 1 to 32 small letters, digits and '-'", g.Name)
+		if err := checkGateName(g.Name); err != nil {
+			w.add("doors.gates.known: %w", err)
 		}
 		for _, word := range append([]string{"name " + g.Name}, g.Pins...) {
 			if seen[word] {
@@ -75,11 +77,30 @@ func (c *DoorsConfig) validate(w *wrongs) {
 		checkPins(w, "doors.gates.known: "+g.Name, g.Pins)
 	}
 	if c.Follow.Address != "" {
-		if _, _, err := net.SplitHostPort(c.Follow.Address); err != nil {
-			w.add("doors.follow.address: %.100q is not written host:port", c.Follow.Address)
+		if err := checkBookAddress(c.Follow.Address); err != nil {
+			w.add("doors.follow.address: %w", err)
 		}
 		checkPins(w, "doors.follow.pins", c.Follow.Pins)
 	}
+}
+
+// CheckGate says whether a gate may have this name, and whether the book can be reached at this address.
+func CheckGate(name, address string) error {
+	return errors.Join(checkGateName(name), checkBookAddress(address))
+}
+
+func checkGateName(name string) error {
+	if !routeName.MatchString(name) {
+		return fmt.Errorf("%.40q: a gate's name has 1 to 32 small letters, digits and '-', and begins with a letter", name)
+	}
+	return nil
+}
+
+func checkBookAddress(address string) error {
+	if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" {
+		return fmt.Errorf("the address at which gates reach the book is written host:port, not %.100q", address)
+	}
+	return nil
 }
 
 func checkPins(w *wrongs, at string, pins []string) {

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"strings"
 	"sync"
@@ -18,7 +19,7 @@ import (
 )
 
 const (
-	gatesName   = "the gates" // among the enforcers of the book
+	gatesName   = "one of the gates" // among the enforcers of the book
 	gateHello   = 5 * time.Second
 	gateCallers = 256 // connections of gates at the same time, strangers included
 	gateRest    = 100 * time.Millisecond
@@ -48,7 +49,9 @@ func (n *Node) openGates(ctx context.Context) (err error) {
 			g.names[pin] = k.Name
 		}
 	}
-	if g.tls, err = linkTLS(c.Certificate, c.Key, g.judge); err != nil {
+	if g.tls, err = linkTLS(c.Certificate, c.Key, g.judge); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w; 'querschott door gates add' makes it while the node runs without doors.gates.listen", err)
+	} else if err != nil {
 		return err
 	}
 	g.publisher, err = follow.NewPublisher(follow.PublisherConfig{

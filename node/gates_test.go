@@ -242,3 +242,14 @@ func TestStrangersAtTheGates(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckGate(t *testing.T) {
+	if err := CheckGate("north-2", "book.example:7443"); err != nil {
+		t.Error(err)
+	}
+	for name, address := range map[string]string{"North": "a:1", "": "a:1", "../north": "a:1", "north": "book.example", "east": ":7443", "west": ""} {
+		if CheckGate(name, address) == nil {
+			t.Errorf("a gate %q of a book at %q is made", name, address)
+		}
+	}
+}

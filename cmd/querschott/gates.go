@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -46,7 +45,7 @@ func gatesTable(w io.Writer, v node.GatesView) {
 			state = "MISSING"
 		case len(g.Faults) > 0:
 			state = "DOES NOT OBEY"
-		case g.Doors < g.Of:
+		case g.Doors < g.Of, g.Deny < v.Gates[0].Deny:
 			state = "behind"
 		default:
 			all++
@@ -56,8 +55,8 @@ func gatesTable(w io.Writer, v node.GatesView) {
 			strings.Join(g.Faults, "; "),
 		}
 	}
-	table(w, "GATE|STATE|DOORS|EPOCH|SINCE|DENY|LEASE|LAST SEEN|FAULT", rows)
-	fmt.Fprintf(w, "%d of %d gates enforce every order in force\n", all, len(v.Gates))
+	table(w, "GATE|STATE|DOORS|EPOCH|SINCE|DENY|HOLDS AFTER|LAST SEEN|FAULT", rows)
+	fmt.Fprintf(w, "%d of %d gates enforce every order in force and the deny list\n", all, len(v.Gates))
 	if v.Book != "" {
 		fmt.Fprintf(w, "this node is a gate and follows the book at %s\n", v.Book)
 	}
@@ -97,8 +96,8 @@ that it verifies orders with. It changes no configuration; it prints the lines f
 Carry the directory to the gate on a way that nobody else reads, and remove it here.`,
 		Example: "  querschott door gates add north --address book.example:7443",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if address == "" {
-				return usageError{errors.New("say with --address where gates reach this node, host:port")}
+			if err := node.CheckGate(args[0], address); err != nil {
+				return usageError{err}
 			}
 			c, cfg, err := a.client()
 			if err != nil {
@@ -116,8 +115,8 @@ Carry the directory to the gate on a way that nobody else reads, and remove it h
 				return err
 			}
 			return a.show(cmd, made, func(w io.Writer) {
-				fmt.Fprintf(w, "At this node, in its configuration (then start it again):\n\n%s\n", made.AtBook)
-				fmt.Fprintf(w, "At the gate, beside the files of %s (insurers as here, a domain of its own):\n\n%s\n", made.Dir, made.AtGate)
+				fmt.Fprintf(w, "At this node, set in the section 'doors' of its configuration (then start it again):\n\n%s\n", made.AtBook)
+				fmt.Fprintf(w, "At the gate, put the files of %s beside its configuration, and set there (insurers as here, a domain of its own):\n\n%s\n", made.Dir, made.AtGate)
 				fmt.Fprintf(w, "pin of %s: %s\npin of this node: %s\n", made.Name, made.Pin, made.BookPin)
 			})
 		},
@@ -151,11 +150,12 @@ func addGate(cfg *node.Config, keys node.BookKeys, name, dir, address string) (g
 	if listen == "" {
 		listen = address
 	}
-	g.AtBook = fmt.Sprintf("doors:\n  gates:\n    listen: %q\n    known:\n", listen)
+	lease := time.Duration(cfg.Doors.Lease)
+	g.AtBook = fmt.Sprintf("doors:\n  lease: %s\n  gates:\n    listen: %q\n    known:\n", lease, listen)
 	for _, k := range append(own.Known, node.KnownGate{Name: name, Pins: []string{g.Pin}}) {
 		g.AtBook += fmt.Sprintf("      - name: %q\n        pins: [\"%s\"]\n", k.Name, strings.Join(k.Pins, "\", \""))
 	}
 	g.AtGate = fmt.Sprintf("doors:\n  lease: %s\n  follow:\n    address: %q\n    pins: [%q]\n    certificate: gate.pem\n    key: gate.key\n    keys: book.yaml\n",
-		time.Duration(cfg.Doors.Lease), address, g.BookPin)
+		lease, address, g.BookPin)
 	return g, nil
 }

@@ -137,7 +137,7 @@ func (a *app) revokeAdd() *cobra.Command {
 				return fmt.Errorf("it is in force, but how many gates enforce it is not known: %w", err)
 			}
 			return a.show(cmd, map[string]any{"dimension": v.Dimension, "by": who, "gates": gates}, func(w io.Writer) {
-				fmt.Fprintf(w, "in force: %s is refused from the next request on; %s of the deny list\n", v.Dimension, gates.Full())
+				fmt.Fprintf(w, "in force: %s is refused from the next request on; of the deny list, %s\n", v.Dimension, gates.Full())
 			})
 		},
 	}
@@ -173,7 +173,7 @@ func (a *app) revokeRemove() *cobra.Command {
 				return fmt.Errorf("it is removed, but at how many gates is not known: %w", err)
 			}
 			return a.show(cmd, map[string]any{"dimension": v.Dimension, "by": who, "gates": gates}, func(w io.Writer) {
-				fmt.Fprintf(w, "removed; %s of the deny list\n", gates.Full())
+				fmt.Fprintf(w, "removed; of the deny list, %s\n", gates.Full())
 			})
 		},
 	}

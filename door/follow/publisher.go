@@ -144,7 +144,7 @@ func complaint(missing []string) error {
 	if n := len(missing); n > named {
 		missing = append(missing[:named], fmt.Sprintf("and %d more", n-named))
 	}
-	return fmt.Errorf("these gates have not obeyed: %s", strings.Join(missing, ", "))
+	return fmt.Errorf("no answer, or a fault, from %s", strings.Join(missing, ", "))
 }
 
 // wanted is what a gate was asked for.
