@@ -251,9 +251,7 @@ func (w *pair) cut(t *testing.T) {
 	if after := served.Sub(pulled); served.IsZero() || after > gatesLease+time.Second {
 		t.Errorf("the gate served until %s after the cut; its lease is %s", after, gatesLease)
 	}
-	if got := w.atGate(t); got != querschott.Hold {
-		t.Errorf("without contact the gate's door is %s", got)
-	}
+	eventually(t, "the gate says itself that it holds", func() bool { return w.atGate(t) == querschott.Hold }) // a moment after it does
 	wantText(t, w.book.run(t, "door", "gates"), "MISSING", "1 of 2 gates enforce every order")
 	w.wants(t, "without contact", http.StatusServiceUnavailable)
 	w.link.mend()
