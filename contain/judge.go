@@ -153,10 +153,18 @@ func (j *Judge) Judge(a *watch.Alarm, now time.Time) Decision {
 	return d
 }
 
-// Released forgets that a credential is held, so that a later alarm may hold it again.
+// Released forgets that a credential is held, so that a later alarm may hold it again: one of an actor, all of an actor ("" for
+// the credential), or a credential whose actor is not known ("").
 func (j *Judge) Released(actor querschott.Actor, c querschott.CredentialID) {
-	if s := j.actors[actor]; s != nil {
+	if s := j.actors[actor]; s != nil && c == "" {
+		clear(s.held)
+	} else if s != nil {
 		delete(s.held, c)
+	}
+	if actor == "" && c != "" {
+		for _, s := range j.actors {
+			delete(s.held, c)
+		}
 	}
 }
 

@@ -72,6 +72,7 @@ func (n *Node) openContainment(context.Context) (err error) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.judge.Learn(r, n.opt.Now())
+			n.forgetReleased(c.judge, r, r.Deeds...)
 		},
 		Alarm: func(what string, err error) {
 			n.log.Error("ALARM: containment is in trouble", "what", what, "err", err, "fix", "see 'querschott contain list'")
@@ -80,7 +81,11 @@ func (n *Node) openContainment(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	c.judge.Remember(n.alarms.book.list(AlarmQuery{Most: alarmsHeld}), c.engine.Runs(), n.opt.Now())
+	runs := c.engine.Runs()
+	c.judge.Remember(n.alarms.book.list(AlarmQuery{Most: alarmsHeld}), runs, n.opt.Now())
+	for i := range runs {
+		n.forgetReleased(c.judge, &runs[i], runs[i].Deeds...)
+	}
 	c.events = n.stream.Subscribe("containment", containEvents)
 	if n.cases != nil {
 		c.caseFor = n.caseFor
@@ -264,15 +269,46 @@ func (n *Node) moveDoor(ctx context.Context, r *contain.Run, d *contain.Deed) (s
 	return n.Enforced(a.Compartment).Full(), err
 }
 
+// letIn tells judge and early warning who is off the deny list, so that who breaks a rule again is held again.
+func (n *Node) letIn(list []ident.Revocation) {
+	for _, v := range list {
+		var actor querschott.Actor
+		var credential querschott.CredentialID
+		switch v.Dimension {
+		case ident.ByActor:
+			actor = querschott.Actor(v.Value)
+		case ident.ByCredential:
+			credential = querschott.CredentialID(v.Value)
+		default:
+			continue // the judge holds by nothing else
+		}
+		n.contain.mu.Lock()
+		n.contain.judge.Released(actor, credential)
+		n.contain.mu.Unlock()
+		n.alarms.watch.Released(actor, credential)
+	}
+}
+
+// forgetReleased keeps the judge from believing that somebody is held whom an operator has let in meanwhile, beside the run. The
+// caller holds the judge.
+func (n *Node) forgetReleased(j *contain.Judge, r *contain.Run, deeds ...*contain.Deed) {
+	list := n.denied.List()
+	for _, d := range deeds {
+		if d.State != contain.Done || d.Action == nil || d.Action.Kind == contain.MoveDoor {
+			continue
+		}
+		name := runName(r, d)
+		if !slices.ContainsFunc(list, func(v ident.Revocation) bool { return v.Run == name }) {
+			j.Released(d.Action.Actor, d.Action.Credential)
+		}
+	}
+}
+
 // undoDeed takes an action back. A door is not opened by it: the platform proposes that, and two operators decide.
 func (n *Node) undoDeed(ctx context.Context, r *contain.Run, d *contain.Deed, by querschott.Actor) (string, error) {
 	if d.Action.Kind == contain.MoveDoor {
 		return n.proposeOpening(ctx, r, d)
 	}
-	c := n.contain
-	c.mu.Lock()
-	c.judge.Released(d.Action.Actor, d.Action.Credential)
-	c.mu.Unlock()
 	name := runName(r, d)
 	var list []ident.Revocation
 	for _, v := range n.denied.List() {
@@ -321,6 +357,7 @@ var deedOutcomes = map[contain.State]ledger.Outcome{
 func (n *Node) tellDeed(ctx context.Context, r *contain.Run, d *contain.Deed) error {
 	n.contain.mu.Lock()
 	n.contain.judge.Settled(d, n.opt.Now())
+	n.forgetReleased(n.contain.judge, r, d)
 	n.contain.mu.Unlock()
 	who, role := door.MachineActor, querschott.RoleMachine
 	if len(d.By) > 0 {

@@ -65,6 +65,16 @@ func TestAStolenCredentialIsHeld(t *testing.T) {
 	if held != 2 {
 		t.Errorf("the deny list is %+v", n.Denied())
 	}
+	again := n.Denied()
+	if err := n.Admit(t.Context(), "anna", again...); err != nil { // by mistake
+		t.Fatal(err)
+	}
+	k := 0
+	h.until("who was let in again by mistake is held again", func() bool {
+		k++
+		read(thief, k%persons)
+		return len(n.Denied()) == 2
+	})
 	n.stop() // before anybody has asked whom it reached
 	n = h.run()
 	var found []incident.Entry

@@ -127,6 +127,9 @@ func (n *Node) Admit(ctx context.Context, who querschott.Actor, list ...ident.Re
 		return querschott.Refuse(querschott.CodeNotFound,
 			"no such entry was made at this gate; what the node with the book denies is taken off there, %s", n.cfg.Doors.Follow.Address)
 	}
+	if err == nil {
+		n.letIn(list)
+	}
 	n.publishDenyList()
 	return err
 }

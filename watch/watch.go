@@ -306,6 +306,20 @@ func (w *Watch) raise(list []Alarm) {
 	}
 }
 
+// Released forgets that rules were broken by an actor or with a credential, "" for neither: somebody has let them in again, and
+// the next time is told anew, on the same day too. What was only unlikely stays told until the day ends: whoever released has
+// seen it.
+func (w *Watch) Released(actor querschott.Actor, credential querschott.CredentialID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.folds.ring {
+		a := s.value
+		if a != nil && a.Kind == Exact && (actor != "" && a.Actor == actor || credential != "" && a.Credential == credential) {
+			s.value = nil
+		}
+	}
+}
+
 // finish adds what the set knows of an alarm that is no repetition.
 func (w *Watch) finish(a *Alarm, day int) {
 	a.Mode = Shadow
