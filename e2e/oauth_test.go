@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"io"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -55,6 +56,10 @@ func TestForeignClient(t *testing.T) {
 	who := world.Person(first + 5)
 	actor := d.file.Practice.Telematik
 
+	eventually(t, "the person's master data are in the cell", func() bool { // they come while the demonstration runs
+		return exec.CommandContext(t.Context(), plain, "vsdm", "get", "--demo", filepath.Join(d.file.Dir, "demo.json"),
+			"--ik", string(in.IK), "--kvnr", who.Number.Reveal()).Run() == nil
+	})
 	cmd := script(t.Context(), dir, "client.mjs", d.file.CA, d.file.HTTP, d.file.Issuer, string(in.IK), who.Number.Reveal(), actor)
 	var stderr record
 	cmd.Stderr = &stderr
