@@ -4,10 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -40,36 +37,5 @@ func TestDrillOfJanuary(t *testing.T) {
 	// It ends within 50 s on 2 cores that have nothing else to do; what it computes does not depend on what else they do.
 	if used := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(); used > time.Minute {
 		t.Errorf("it used %s of a processor", used.Round(time.Second))
-	}
-}
-
-// A stranger's family is played against a demonstration that runs in another process. The report has every field that is
-// promised; what cannot be played there is refused with the reason.
-func TestDrillOnARunningPlatform(t *testing.T) {
-	d := startDemo(t, t.TempDir())
-	file := filepath.Join(t.TempDir(), "mine.yaml")
-	mine := "family: my-own\ntext: Somebody reads 130 persons a minute.\nrate: {persons: 130, per: minute, hours: any, days: every}\n" +
-		"start: {total: 60}\nrefused: {then: retry, wait: 100ms, tries: 20}\n"
-	if err := os.WriteFile(file, []byte(mine), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.CommandContext(t.Context(), plain, "drill", "run", file, "--data", d.file.Dir, "--report", "-").Output()
-	var r map[string]json.RawMessage
-	if jerr := json.Unmarshal(out, &r); jerr != nil {
-		t.Fatalf("no report: %v, %v", jerr, err)
-	}
-	for _, key := range []string{
-		"drill", "detected_after_s", "contained_after_s", "records_reached", "doors_closed", "doors_untouched", "mail", "false_alarms_per_day", "scope",
-	} {
-		if v := string(r[key]); v == "" || v == "null" {
-			t.Errorf("the report has %s %q", key, v)
-		}
-	}
-	if string(r["drill"]) != `"my-own"` || string(r["doors_closed"]) != "[]" || err != nil {
-		t.Errorf("%v: %s", err, out)
-	}
-	refused, err := exec.CommandContext(t.Context(), plain, "drill", "run", "stolen-practice", "--data", d.file.Dir).CombinedOutput()
-	if err == nil || !strings.Contains(string(refused), "stolen-practice") {
-		t.Errorf("a family that cannot be played: %v, %s", err, refused)
 	}
 }
