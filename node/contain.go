@@ -282,11 +282,16 @@ func (n *Node) letIn(list []ident.Revocation) {
 		default:
 			continue // the judge holds by nothing else
 		}
-		n.contain.mu.Lock()
-		n.contain.judge.Released(actor, credential)
-		n.contain.mu.Unlock()
-		n.alarms.watch.Released(actor, credential)
+		n.forgive(actor, credential)
 	}
+}
+
+// forgive makes judge and early warning look at an actor or a credential as at one that was never held.
+func (n *Node) forgive(actor querschott.Actor, credential querschott.CredentialID) {
+	n.contain.mu.Lock()
+	n.contain.judge.Released(actor, credential)
+	n.contain.mu.Unlock()
+	n.alarms.watch.Released(actor, credential)
 }
 
 // forgetReleased keeps the judge from believing that somebody is held whom an operator has let in meanwhile, beside the run. The
@@ -316,7 +321,8 @@ func (n *Node) undoDeed(ctx context.Context, r *contain.Run, d *contain.Deed, by
 			list = append(list, v)
 		}
 	}
-	if len(list) == 0 {
+	if len(list) == 0 { // its time was over, or somebody was quicker
+		n.forgive(d.Action.Actor, d.Action.Credential)
 		return "the deny list has no entry of it any more", nil
 	}
 	if by == "" {

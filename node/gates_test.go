@@ -11,6 +11,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
+	"github.com/querschott/querschott/drill"
 	"github.com/querschott/querschott/ident"
 )
 
@@ -59,17 +60,23 @@ func (w *twin) connected(c querschott.Compartment) {
 	w.book.until("the gate", func() bool { e := w.main.Enforced(c); return e.Gates == 2 })
 }
 
-func TestGateFollowsTheBook(t *testing.T) {
-	w := newTwin(t)
-	vsdm := w.book.compartment(0, querschott.VSDM)
-	north := w.gate.run()
+// serving runs the gate with an open door and the master data of one person, whom a practice has asked about there.
+func (w *twin) serving() (vsdm querschott.Compartment, north *live, x *reader, p drill.Person) {
+	w.book.tb.Helper()
+	vsdm, north = w.book.compartment(0, querschott.VSDM), w.gate.run()
 	w.connected(vsdm)
 	w.main.move(querschott.Open, vsdm)
 	north.deliver(0, 1)
-	x, p := north.reader(w.mint), w.gate.person(0, 0)
-	if got := x.check(t.Context(), p); got.Status != 200 {
-		t.Fatalf("at the gate with the door open: %+v", got)
+	x, p = north.reader(w.mint), w.gate.person(0, 0)
+	if got := x.check(w.book.tb.Context(), p); got.Status != 200 {
+		w.book.tb.Fatalf("at the gate with the door open: %+v", got)
 	}
+	return vsdm, north, x, p
+}
+
+func TestGateFollowsTheBook(t *testing.T) {
+	w := newTwin(t)
+	vsdm, north, x, p := w.serving()
 	out, err := w.main.Order(t.Context(), door.Request{Compartment: vsdm, To: querschott.Closed, Reason: "test"}, anna, w.book.signer(anna))
 	if err != nil || out.Order == nil {
 		t.Fatalf("closing: %+v, %v", out, err)
@@ -90,15 +97,7 @@ func TestGateFollowsTheBook(t *testing.T) {
 // until it is released.
 func TestGateFollowsTheDenyList(t *testing.T) {
 	w := newTwin(t)
-	vsdm := w.book.compartment(0, querschott.VSDM)
-	north := w.gate.run()
-	w.connected(vsdm)
-	w.main.move(querschott.Open, vsdm)
-	north.deliver(0, 1)
-	x, p := north.reader(w.mint), w.gate.person(0, 0)
-	if got := x.check(t.Context(), p); got.Status != 200 {
-		t.Fatalf("before: %+v", got)
-	}
+	vsdm, north, x, p := w.serving()
 	held := ident.Revocation{Dimension: ident.BySubject, Value: string(x.practice.TelematikID()), Reason: "test"}
 	c := NewClient(w.book.cfg)
 	if err := c.Deny(t.Context(), w.book.signer(anna), held); err != nil {
