@@ -8,7 +8,7 @@ import (
 
 // TrustRow is what everybody should know of one kind of file in the data directory.
 type TrustRow struct {
-	Pattern string // path in the data directory, * stands for one name; in brackets what lies elsewhere
+	Pattern string // path in the data directory, * stands for a name or a part of one, also none; in brackets what lies elsewhere
 	Holds   string
 	Lost    string // may it be lost?
 	Back    string // may it be rolled back?
@@ -85,5 +85,5 @@ func UnknownFiles(dir string) ([]string, error) {
 var star = regexp.MustCompile(`\\\*`)
 
 func trustPattern(p string) *regexp.Regexp {
-	return regexp.MustCompile("^" + star.ReplaceAllString(regexp.QuoteMeta(p), "[^/]+") + `(\.tmp)?$`)
+	return regexp.MustCompile("^" + star.ReplaceAllString(regexp.QuoteMeta(p), "[^/]*") + `(\.tmp)?$`)
 }

@@ -47,7 +47,7 @@ func TestTrustTableInREADME(t *testing.T) {
 
 func TestUnknownFiles(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"keyring.age", "keyring.age.tmp", "doors/109500969-eau.order", "cells/109500969/000002.log", "stranger", "doors/x.sh"} {
+	for _, name := range []string{"keyring.age", "keyring.age.tmp", "doors/109500969-eau.order", "cells/109500969/000002.log", "alarms.ndjson", "alarms.ndjson.1", "stranger", "doors/x.sh"} {
 		path := dir + "/" + name
 		if err := os.MkdirAll(path[:strings.LastIndex(path, "/")], 0o700); err != nil {
 			t.Fatal(err)
