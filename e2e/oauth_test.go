@@ -45,11 +45,13 @@ type foreignReport struct {
 }
 
 // TestForeignClient has a practice's program made of oauth4webapi, dpop and jose find the issuer, get tokens, check a card
-// and be refused in every way that a client can be wrong in.
+// and be refused in every way that a client can be wrong in. Then an insurer's workplace made of the same parts reads at the
+// desk of the same demonstration.
 func TestForeignClient(t *testing.T) {
 	t.Parallel()
 	dir := peers(t)
 	d := startDemo(t, filepath.Join(t.TempDir(), "demo"), "--rate", "0", "--checks", "0")
+	note := sendToDemo(t, d) // before the practice is revoked
 	world := drill.NewWorld(1, drill.DefaultInsurers, drill.DefaultPersons)
 	in := world.Insurers()[3]
 	first, _ := in.Persons()
@@ -98,6 +100,7 @@ func TestForeignClient(t *testing.T) {
 	r.tokens(t, d, string(in.IK), actor)
 	r.answers(t)
 	r.refusals(t)
+	foreignDesk(t, d, dir, note)
 	silent(t, d)
 }
 

@@ -5,42 +5,20 @@
 import * as oauth from 'oauth4webapi'
 import * as DPoP from 'dpop'
 import * as jose from 'jose'
+import { discover, granter, register } from './entrance.mjs'
 
 const [entrance, issuerName, ik, kvnr, actor] = process.argv.slice(2)
-const plain = { [oauth.allowInsecureRequests]: true } // the issuer is on loopback
-const issuer = new URL(issuerName)
 const resource = entrance + '/vsdservice/v1/vsdmbundle'
 const out = {}
 
-// What the entrance says of itself leads to the issuer (RFC 9728), the issuer to its endpoints (RFC 8414).
-const protectedResource = await oauth.resourceDiscoveryRequest(new URL(entrance))
-  .then((r) => oauth.processResourceDiscoveryResponse(new URL(entrance), r))
+const { resource: protectedResource, as } = await discover(entrance, issuerName)
 out.resource = protectedResource.resource
 out.authorizationServers = protectedResource.authorization_servers
-const as = await oauth.discoveryRequest(issuer, { algorithm: 'oauth2', ...plain })
-  .then((r) => oauth.processDiscoveryResponse(issuer, r))
 
-// Registration (RFC 7591), private_key_jwt (RFC 7523), client_credentials with a DPoP-bound token (RFC 9449).
 const clientKeys = await oauth.generateKeyPair('ES256')
-const register = async (keys) => {
-  const r = await fetch(as.registration_endpoint, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({
-      client_name: 'foreign', token_endpoint_auth_method: 'private_key_jwt', grant_types: ['client_credentials'],
-      jwks: { keys: [{ ...(await jose.exportJWK(keys.publicKey)), kid: 'k1', alg: 'ES256' }] },
-      querschott_practice: { subject: actor },
-    }),
-  })
-  if (r.status !== 201) throw new Error(`registration: ${r.status} ${await r.text()}`)
-  return { client_id: (await r.json()).client_id }
-}
-const client = await register(clientKeys)
+const client = await register(as, clientKeys, { subject: actor })
 const dpopKeys = await oauth.generateKeyPair('ES256')
-const handle = oauth.DPoP(client, dpopKeys)
-const grant = (more) => oauth.clientCredentialsGrantRequest(
-  as, client, oauth.PrivateKeyJwt({ key: clientKeys.privateKey, kid: 'k1' }),
-  new URLSearchParams({ scope: 'vsdservice', resource: entrance }), { DPoP: handle, ...plain, ...more })
+const grant = granter(as, client, clientKeys, dpopKeys, 'vsdservice', entrance)
 // The first proof has a nonce that is nobody's, as that of an issuer that was started anew meanwhile.
 const stale = async (url, init) => {
   const headers = new Headers(init.headers)
