@@ -32,6 +32,7 @@ type ground struct {
 	practices []groundPractice
 	callers   []loadCaller
 	nonce     string
+	asker     *reader // asks for nonces, always with the same key; it takes part in no load
 }
 
 type groundPractice struct {
@@ -51,7 +52,13 @@ const (
 
 func newGround(b testing.TB, insurers int, change ...func(*Config)) *ground {
 	b.Helper()
-	backend := &plainBackend{Body: sampleAnswer(b), Slow: slowAnswer}
+	return newGroundBehind(b, insurers, slowAnswer, change...)
+}
+
+// newGroundBehind is a ground whose FHIR server takes so long where it is slow.
+func newGroundBehind(b testing.TB, insurers int, slow time.Duration, change ...func(*Config)) *ground {
+	b.Helper()
+	backend := &plainBackend{Body: sampleAnswer(b), Slow: slow}
 	var upstream string
 	startPeer(b, errand{Backend: backend}, &upstream)
 	change = append([]func(*Config){func(c *Config) {
@@ -76,6 +83,8 @@ func newGround(b testing.TB, insurers int, change ...func(*Config)) *ground {
 		}
 		g.practices = append(g.practices, groundPractice{p, loadCaller{Key: der, Access: m.access(p, key, g.Addresses().HTTP, time.Now())}})
 	}
+	g.asker = g.reader(m)
+	g.asker.practice = h.world.Practices()[groundPractices]
 	g.renew()
 	return g
 }
@@ -133,8 +142,7 @@ func sampleAnswer(b testing.TB) []byte {
 func (g *ground) renew() {
 	g.b.Helper()
 	now := time.Now()
-	x := g.reader(g.m)
-	got := x.check(g.b.Context(), g.h.person(0, 0))
+	got := g.asker.check(g.b.Context(), g.h.person(0, 0))
 	if got.Status != 200 {
 		g.b.Fatalf("got %d %s", got.Status, got.Body)
 	}
@@ -165,10 +173,16 @@ const (
 // asks for ten persons. group names the group of an insurer.
 func (g *ground) calls(what kind, insurers []int, group func(insurer int) string) (list []loadCall) {
 	g.b.Helper()
+	return g.callsOf(0, len(g.practices), what, insurers, group)
+}
+
+// callsOf lists requests of so many practices from the first on.
+func (g *ground) callsOf(first, practices int, what kind, insurers []int, group func(insurer int) string) (list []loadCall) {
+	g.b.Helper()
 	now := time.Now()
 	for k := range len(insurers) * groundPersons {
 		i := insurers[k%len(insurers)]
-		who, caller := g.someone(i, k/len(insurers)), k%len(g.practices)
+		who, caller := g.someone(i, k/len(insurers)), first+k%practices
 		number := who.Number.Reveal()
 		c := loadCall{Caller: caller, Group: group(i), Header: map[string]string{
 			"PoPP": g.m.presence(g.practices[caller].Practice, who.Number, who.Insurer.IK, now), "Accept": "application/fhir+json",

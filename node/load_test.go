@@ -42,7 +42,7 @@ type load struct {
 	Rate        float64       // requests a second; 0: a closed loop
 	Phase       time.Duration // an open loop in phases: its answers are counted for each ([phaseOf]); 0: none
 	Asks        []bool        // in which phases it asks
-	First       bool          // before other processes: who measures shall not wait for whom he measures
+	Nice        int           // below 0: before other processes, as who measures shall not wait for whom he measures
 	Reuse       bool          // a proof may come more than once: nobody looks at it
 	Fresh       bool          // each request has a connection of its own
 	Nonce       string
@@ -159,10 +159,8 @@ func (l *load) run(in *bufio.Reader) error {
 	if err := l.prepare(); err != nil {
 		return err
 	}
-	if l.First {
-		if err := syscall.Setpriority(syscall.PRIO_PROCESS, 0, -10); err != nil {
-			return fmt.Errorf("only root can put this process before others: %w", err)
-		}
+	if err := nice(l.Nice); err != nil {
+		return err
 	}
 	drive := l.closed
 	if l.Rate > 0 {
@@ -194,6 +192,24 @@ func (l *load) run(in *bufio.Reader) error {
 	}
 	o.CPU += used
 	return say(peerDone, o)
+}
+
+// nice gives this process its place among others: that of all its threads, from which later ones have it.
+func nice(n int) error {
+	threads, err := os.ReadDir("/proc/self/task")
+	if n == 0 || err != nil {
+		return err
+	}
+	for _, t := range threads {
+		id, err := strconv.Atoi(t.Name())
+		if err != nil {
+			return err
+		}
+		if err := syscall.Setpriority(syscall.PRIO_PROCESS, id, n); err != nil {
+			return fmt.Errorf("only root can put this process before others: %w", err)
+		}
+	}
+	return nil
 }
 
 // prepare reads keys and writes the heads of requests.
