@@ -47,7 +47,7 @@ type HTTPConfig struct {
 type HTTPLimits struct {
 	Connections   int      `yaml:"connections" json:"connections" doc:"Connections at the same time."`
 	PerAddress    int      `yaml:"per_address" json:"per_address" doc:"Connections at the same time from one network (IPv4 /32, IPv6 /64)."`
-	Concurrent    int      `yaml:"concurrent" json:"concurrent" doc:"Requests under way at the same time for one compartment, so that a flood on one insurer leaves the others alone; one more is answered with 429."`
+	Concurrent    int      `yaml:"concurrent" json:"concurrent" doc:"Requests under way at the same time for one compartment, so that a flood on one insurer leaves the others alone. Twice as many more wait up to two seconds; what is beyond that is answered with 503."`
 	NetworkRate   int      `yaml:"network_rate" json:"network_rate" doc:"Requests a second of one network, before anybody is identified; four times as many at once."`
 	Rate          int      `yaml:"rate" json:"rate" doc:"Requests a second of one credential, on average; more are answered with 429."`
 	Burst         int      `yaml:"burst" json:"burst" doc:"Requests of one credential at once."`
