@@ -20,8 +20,8 @@ const (
 	Desk   Service = "desk"   // the insurer's staff
 )
 
-// serviceCodes are stored on disk: a code is never given to another service.
-var serviceCodes = map[Service]byte{EAU: 1, Letter: 2, Mail: 3, VSDM: 4, EPA: 5, App: 6, Desk: 7}
+// servicesByCode are numbered on disk from 1: a service never gets another place.
+var servicesByCode = [...]Service{EAU, Letter, Mail, VSDM, EPA, App, Desk}
 
 // Services returns all services in the order in which they are shown.
 func Services() []Service { return []Service{EAU, Letter, Mail, VSDM, EPA, App, Desk} }
@@ -31,23 +31,28 @@ func MailServices() []Service { return []Service{EAU, Letter, Mail} }
 
 // ParseService reads a service's name.
 func ParseService(s string) (Service, error) {
-	if _, ok := serviceCodes[Service(s)]; !ok {
+	if Service(s).Code() == 0 {
 		return "", fmt.Errorf("unknown service %q; known are eau, letter, mail, vsdm, epa, app, desk", printable(s))
 	}
 	return Service(s), nil
 }
 
 // Code returns the one-byte number of a service in binary layouts, 0 for an unknown service.
-func (s Service) Code() byte { return serviceCodes[s] }
+func (s Service) Code() byte {
+	for i, known := range servicesByCode {
+		if s == known {
+			return byte(i + 1)
+		}
+	}
+	return 0
+}
 
 // ServiceFromCode is the inverse of [Service.Code].
 func ServiceFromCode(c byte) (Service, error) {
-	for s, code := range serviceCodes {
-		if code == c {
-			return s, nil
-		}
+	if c == 0 || int(c) > len(servicesByCode) {
+		return "", fmt.Errorf("unknown service code %d", c)
 	}
-	return "", fmt.Errorf("unknown service code %d", c)
+	return servicesByCode[c-1], nil
 }
 
 // ByMail reports whether the service's messages arrive by mail.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/querschott/querschott/ledger/proof"
 	"github.com/querschott/querschott/ledger/tile"
@@ -14,7 +15,7 @@ type batch struct {
 	spans  []tile.Span // how each of them grows
 	chain  *log        // the log of commits
 	commit *commit
-	frame  []byte
+	sheet  sheet
 
 	afresh bool  // sealed on top of what is durable, after another was lost
 	lost   error // why it was not written
@@ -23,7 +24,7 @@ type batch struct {
 // seal lets the logs grow by the entries of the requests, signs, and fills in the receipts and the frame.
 func (b *batch) seal(l *Ledger, seq uint64) {
 	b.logs = b.logs[:0:0] // the packer keeps the one before
-	entries := 0
+	b.sheet = l.packer.sheet(b.reqs)
 	for _, r := range b.reqs {
 		for i := range r.items {
 			it := &r.items[i]
@@ -32,30 +33,19 @@ func (b *batch) seal(l *Ledger, seq uint64) {
 			}
 			it.index = len(it.log.pending)
 			it.log.pending = append(it.log.pending, it.hash)
+			b.sheet.owners = append(b.sheet.owners, it.log)
 		}
-		entries += len(r.items)
 	}
 	b.sign(l, seq)
 	b.receipts()
-	b.write(l, entries)
+	b.write()
 }
 
 // sign grows the touched logs and the log of commits, and signs the head of the latter.
 func (b *batch) sign(l *Ledger, seq uint64) {
 	now := l.cfg.Now().UTC()
 	slices.SortFunc(b.logs, func(a, b *log) int { return a.id.compare(b.id) })
-	heads := make([]tile.Hash, len(b.logs))
-	trees, leaves := make([]tile.Tree, len(b.logs)), make([][]tile.Hash, len(b.logs))
-	for i, g := range b.logs {
-		trees[i], leaves[i] = g.tail, g.pending
-	}
-	b.spans = tile.GrowAll(trees, leaves)
-	for i, g := range b.logs {
-		s := &b.spans[i]
-		g.grow(s)
-		g.position = uint32(i)
-		heads[i] = proof.HeadLeaf(g.origin, s.New.Size, s.Root)
-	}
+	heads := b.grow()
 	b.chain = l.log(logID{commits, uint16(now.Year())})
 	c := &commit{signer: b.chain.signer, index: b.chain.tail.Size, heads: tile.Grow(tile.Tree{}, heads)}
 	c.Commit = proof.Commit{Seq: seq, Time: now.UnixMicro(), Heads: uint32(len(heads)), Root: c.heads.Root}
@@ -63,6 +53,37 @@ func (b *batch) sign(l *Ledger, seq uint64) {
 	c.sig = b.chain.signer.Sign(c.chain.New.Size, c.chain.Root)
 	b.chain.grow(c.chain)
 	b.commit = c
+}
+
+const manyLogs = 32 // from where on two goroutines grow them: one costs as much as some logs
+
+// grow lets the touched logs grow and returns the leaves that stand for their new heads.
+func (b *batch) grow() []tile.Hash {
+	n := len(b.logs)
+	heads := make([]tile.Hash, n)
+	trees, leaves := make([]tile.Tree, n), make([][]tile.Hash, n)
+	b.spans = make([]tile.Span, n)
+	for i, g := range b.logs {
+		trees[i], leaves[i] = g.tail, g.pending
+	}
+	part := func(from, to int) {
+		tile.GrowAll(b.spans[from:to], trees[from:to], leaves[from:to])
+		for i, g := range b.logs[from:to] {
+			s := &b.spans[from+i]
+			g.grow(s)
+			g.position = uint32(from + i)
+			heads[from+i] = proof.HeadLeaf(g.origin, s.New.Size, s.Root)
+		}
+	}
+	if n < manyLogs {
+		part(0, n)
+		return heads
+	}
+	var other sync.WaitGroup
+	other.Go(func() { part(n/2, n) })
+	part(0, n/2)
+	other.Wait()
+	return heads
 }
 
 // receipts fills in what the callers get once the batch is durable.
@@ -79,20 +100,15 @@ func (b *batch) receipts() {
 }
 
 // write makes the batch's frame.
-func (b *batch) write(l *Ledger, entries int) {
-	var f []byte
-	select {
-	case f = <-l.packer.frames:
-	default:
-	}
-	f = beginFrame(f)
+func (b *batch) write() {
+	f := beginFrame(b.sheet.frame)
 	for _, r := range b.reqs {
 		f = append(f, r.buf...)
 	}
 	for i, g := range b.logs {
 		f = appendHead(f, g.id, b.spans[i].New.Size, b.spans[i].Root)
 	}
-	b.frame = endFrame(f, b.commit, b.chain.id.year, entries)
+	b.sheet.frame = endFrame(f, b.commit, b.chain.id.year, len(b.sheet.owners))
 }
 
 // answer tells the callers the outcome and forgets them.

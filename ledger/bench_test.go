@@ -112,9 +112,11 @@ func measure(b *testing.B, writers int, call func(context.Context, int) error) f
 	var wg sync.WaitGroup
 	for w := range writers {
 		wg.Go(func() {
+			ctx, cancel := context.WithCancel(b.Context()) // of its own, as callers have
+			defer cancel()
 			for n := range per {
 				at := time.Now()
-				if err := call(b.Context(), w*7+n); err != nil {
+				if err := call(ctx, w*7+n); err != nil {
 					b.Error(err)
 					return
 				}
@@ -174,7 +176,7 @@ func newPlain(b *testing.B) *plain {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		w.run(size)
+		w.run()
 	}()
 	b.Cleanup(func() {
 		close(w.wake)
@@ -198,10 +200,10 @@ func (w *plain) append(record []byte) error {
 	return <-done
 }
 
-func (w *plain) run(size int64) {
+func (w *plain) run() {
 	var batch []plainRequest
 	var buf []byte
-	off, file := int64(0), 0
+	file, tail := 0, w.tail(0)
 	for range w.wake {
 		w.mu.Lock()
 		batch, w.queue = w.queue, batch[:0]
@@ -210,16 +212,23 @@ func (w *plain) run(size int64) {
 		for _, r := range batch {
 			buf = append(buf, r.record...)
 		}
-		if off+int64(len(buf)) > size {
-			off, file = 0, (file+1)%len(w.files)
+		if int64(len(buf)) > tail.Room() {
+			_ = tail.Close()
+			file = (file + 1) % len(w.files)
+			tail = w.tail(file)
 		}
-		_, err := w.files[file].WriteAt(buf, off)
-		if err == nil {
-			err = w.files[file].Sync()
-		}
-		off += int64(len(buf))
+		err := tail.Add(buf)
 		for _, r := range batch {
 			r.done <- err
 		}
 	}
+	_ = tail.Close()
+}
+
+func (w *plain) tail(file int) *disk.Appender {
+	a, err := disk.NewAppender(w.files[file], 0)
+	if err != nil {
+		panic(err)
+	}
+	return a
 }

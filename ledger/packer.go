@@ -18,18 +18,24 @@ const (
 	snapshotMost = 16384    // commits between two states: bounds the replay at a start
 	packPause    = time.Millisecond
 
-	keptFrames = 32
+	keptSheets = 128
 	keptFrame  = 256 << 10 // bytes
 )
 
 // job is one durable commit on its way into the packs.
 type job struct {
-	frame  []byte // the WAL frame
+	sheet
 	commit *commit
 	chain  *log // the log of commits
 	logs   []*log
 	spans  []tile.Span // of logs
 	pos    walPosition // behind the frame
+}
+
+// sheet is a WAL frame and whose its entries are.
+type sheet struct {
+	frame  []byte
+	owners []*log // of the entries, in their order
 }
 
 // walPosition is where a frame ends.
@@ -63,7 +69,7 @@ type packer struct {
 	pause    *time.Timer   // nil before the first
 	finished chan error
 
-	frames chan []byte // for the writer to use again; a pool would be emptied by each garbage collection
+	sheets chan sheet // for the writer to use again; a pool would be emptied by each garbage collection
 }
 
 // put queues a commit. It never waits.
@@ -207,10 +213,9 @@ func (p *packer) waiting() (bytes int) {
 func (p *packer) absorb(j *job) {
 	be := binary.BigEndian
 	at := frameHeader
-	for range be.Uint32(j.frame[24:]) {
+	for _, g := range j.owners {
 		b := j.frame[at:]
 		sealed := int(be.Uint16(b[6:]))
-		g := j.log(logID{be.Uint32(b), be.Uint16(b[4:])})
 		leaf := b[entryHeader : entryHeader+LeafSize]
 		g.pack.waiting.add(leaf, b[entryHeader+LeafSize:entryHeader+LeafSize+sealed])
 		p.state.epochs.note(leaf)
@@ -228,23 +233,31 @@ func (p *packer) absorb(j *job) {
 	p.state.seq, p.state.pos = j.commit.Seq, j.pos
 	p.since += int64(len(j.frame))
 	p.commits++
-	p.reuse(j.frame)
+	p.reuse(j.sheet)
 }
 
-// reuse takes back a frame's memory.
-func (p *packer) reuse(frame []byte) {
-	if cap(frame) > keptFrame {
+// sheet returns an empty one for the frame of some requests.
+func (p *packer) sheet(reqs []*request) (s sheet) {
+	select {
+	case s = <-p.sheets:
+	default:
+	}
+	room, entries := int64(frameHeader+frameTail), 0
+	for _, r := range reqs {
+		room, entries = room+r.frameBytes(), entries+len(r.items)
+	}
+	return sheet{slices.Grow(s.frame[:0], int(room)), slices.Grow(s.owners[:0], entries)}
+}
+
+// reuse takes back the memory of a sheet.
+func (p *packer) reuse(s sheet) {
+	if cap(s.frame) > keptFrame {
 		return
 	}
 	select {
-	case p.frames <- frame:
+	case p.sheets <- s:
 	default:
 	}
-}
-
-func (j *job) log(id logID) *log {
-	i, _ := slices.BinarySearchFunc(j.logs, id, func(g *log, id logID) int { return g.id.compare(id) })
-	return j.logs[i]
 }
 
 // A commit's payload, which isn't personal and not sealed, names the heads that it touched, so that the whole chain can

@@ -53,7 +53,7 @@ func open(cfg Config) (*Ledger, error) {
 	l.writer = newWriter(l)
 	l.packer = &packer{
 		l: l, store: packStore{fs: cfg.FS, dir: packDir}, touched: map[*log]bool{}, finished: make(chan error, 1),
-		gather: int(min(packAfter, cfg.SnapshotBytes)), frames: make(chan []byte, keptFrames),
+		gather: int(min(packAfter, cfg.SnapshotBytes)), sheets: make(chan sheet, keptSheets),
 	}
 	l.packer.cond = sync.NewCond(&l.packer.mu)
 	if err := l.recover(); err != nil {
@@ -64,7 +64,7 @@ func open(cfg Config) (*Ledger, error) {
 	}
 	go l.packer.run()
 	l.writer.seq = l.writer.durable
-	l.writer.end.Store(&walPosition{l.wal.seg, l.wal.off})
+	l.writer.end.Store(&walPosition{l.wal.seg, l.wal.tail.Off()})
 	go l.writer.run()
 	go l.writer.write()
 	return l, nil
@@ -113,7 +113,9 @@ func (l *Ledger) begin() error {
 	if err != nil {
 		return fmt.Errorf("couldn't make the first WAL segment: %w", err)
 	}
-	l.wal.seg, l.wal.file, l.wal.off, l.wal.end = 1, f, segmentHeader, l.wal.size
+	if err := l.wal.enter(f, 1, segmentHeader); err != nil {
+		return err
+	}
 	l.wal.prepare()
 	return nil
 }
@@ -145,11 +147,7 @@ func (l *Ledger) replay(segs []uint64, off int64) error {
 			}
 			break
 		}
-		if l.wal.file != nil {
-			err = l.wal.file.Close()
-		}
-		l.wal.seg, l.wal.file, l.wal.off, l.wal.end = seg, f, end, size
-		if err != nil {
+		if err := l.wal.enter(f, seg, end); err != nil {
 			return err
 		}
 	}
@@ -235,7 +233,7 @@ func (r *replayer) commit(f *frame, pos walPosition) error {
 	if len(pending) != len(f.heads) {
 		return bad("its entries are not of the logs that it names")
 	}
-	j := job{frame: slices.Clone(f.raw), pos: pos}
+	j := job{sheet: sheet{slices.Clone(f.raw), make([]*log, len(f.entries))}, pos: pos}
 	heads := make([]tile.Hash, len(f.heads))
 	for i, h := range f.heads {
 		if i > 0 && f.heads[i-1].id.compare(h.id) >= 0 || len(pending[h.id]) == 0 || h.id.owner == commits {
@@ -248,6 +246,9 @@ func (r *replayer) commit(f *frame, pos walPosition) error {
 		}
 		heads[i] = proof.HeadLeaf(g.origin, span.New.Size, span.Root)
 		j.logs, j.spans = append(j.logs, g), append(j.spans, *span)
+	}
+	for i, e := range f.entries {
+		j.owners[i] = l.log(e.id)
 	}
 	j.chain = l.log(logID{commits, f.year})
 	tree := tile.Grow(tile.Tree{}, heads)

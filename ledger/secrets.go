@@ -19,21 +19,15 @@ type secrets struct {
 	box        *seal.Box
 
 	mu    sync.RWMutex // guards known
-	known map[name]Pseudonym
+	known [ofCredential + 1]map[string]Pseudonym
 }
 
-// name is what actors and credentials are called. They come again and again, so their pseudonyms are kept.
-type name struct {
-	what byte
-	s    string
-}
+const maxKnown = 8192 // actors or credentials per log; then all are forgotten
 
-const maxKnown = 8192 // names per log; then all are forgotten
-
-// named returns the pseudonym of an actor or credential.
+// named returns the pseudonym of an actor or credential. They come again and again, so their pseudonyms are kept.
 func (s *secrets) named(h *mac, what byte, called string) Pseudonym {
 	s.mu.RLock()
-	p, ok := s.known[name{what, called}]
+	p, ok := s.known[what][called]
 	s.mu.RUnlock()
 	if ok {
 		return p
@@ -41,10 +35,11 @@ func (s *secrets) named(h *mac, what byte, called string) Pseudonym {
 	p = h.of(what, called)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.known) >= maxKnown {
-		clear(s.known)
+	known := s.known[what]
+	if len(known) >= maxKnown {
+		clear(known)
 	}
-	s.known[name{what, called}] = p
+	known[called] = p
 	return p
 }
 
@@ -61,7 +56,11 @@ func newSecrets(root []byte) (*secrets, error) {
 		return nil, err
 	}
 	defer clear(payload)
-	return &secrets{pseudonyms: newMACs(pseudonym), box: seal.NewBox(payload), known: map[name]Pseudonym{}}, nil
+	s := &secrets{pseudonyms: newMACs(pseudonym), box: seal.NewBox(payload)}
+	for i := range s.known {
+		s.known[i] = map[string]Pseudonym{}
+	}
+	return s, nil
 }
 
 // What a pseudonym stands for is part of what is hashed, so that equal strings in different roles don't match.

@@ -32,8 +32,7 @@ type wal struct {
 
 	seg  uint64 // number of the current segment
 	file disk.File
-	off  int64 // where the next frame goes
-	end  int64 // size of the current segment
+	tail *disk.Appender // of file, behind the last frame
 
 	spare chan string // retired segments that may be used again
 
@@ -237,19 +236,15 @@ func (w *wal) room() int64 { return w.size - segmentHeader }
 
 // write puts a frame behind the last one and makes it durable. After an error nothing has been added.
 func (w *wal) write(frame []byte) error {
-	if w.off+int64(len(frame)) > w.end {
+	if int64(len(frame)) > w.tail.Room() {
 		if err := w.rotate(); err != nil {
 			return fmt.Errorf("couldn't get another WAL segment: %w", err)
 		}
 	}
-	if _, err := w.file.WriteAt(frame, w.off); err != nil {
+	if err := w.tail.Add(frame); err != nil {
 		return fmt.Errorf("couldn't write to the WAL: %w", halt(err))
 	}
-	if err := w.file.Sync(); err != nil {
-		return fmt.Errorf("couldn't sync the WAL: %w", halt(err))
-	}
-	w.off += int64(len(frame))
-	w.pace.use(w.off)
+	w.pace.use(w.tail.Off())
 	return nil
 }
 
@@ -277,10 +272,28 @@ func (w *wal) rotate() error {
 	if p.err != nil {
 		return p.err
 	}
-	old := w.file
-	w.file, w.seg, w.off, w.end = p.file, w.seg+1, segmentHeader, w.size
+	err := w.enter(p.file, w.seg+1, segmentHeader)
 	w.prepare()
-	return old.Close()
+	return err
+}
+
+// enter leaves the current segment for another. The file is the log's from then on, also after an error.
+func (w *wal) enter(f disk.File, seg uint64, off int64) error {
+	tail, err := disk.NewAppender(f, off)
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	err = w.leave()
+	w.file, w.tail, w.seg = f, tail, seg
+	return err
+}
+
+// leave closes the current segment, if there is one.
+func (w *wal) leave() error {
+	if w.file == nil {
+		return nil
+	}
+	return errors.Join(w.tail.Close(), w.file.Close())
 }
 
 // prepare starts making the segment after the current one, unless it is there.
@@ -306,5 +319,5 @@ func (w *wal) close() error {
 	for len(w.spare) > 0 {
 		err = errors.Join(err, w.fs.Remove(<-w.spare))
 	}
-	return errors.Join(err, w.file.Close())
+	return errors.Join(err, w.leave())
 }

@@ -53,8 +53,8 @@ type writer struct {
 	// The first stage's.
 	seq    uint64 // of the last commit that was sealed
 	taken  []*request
-	sizes  [2]int // of the last batches, in requests
-	around int    // how many callers there seem to be
+	last   int // how many requests the last batch had
+	around int // how many callers there seem to be
 	timer  *time.Timer
 	afresh bool // the next batch is the first after one was lost
 
@@ -110,21 +110,21 @@ func (w *writer) run() {
 	}
 }
 
-// gather takes what has queued. A sync costs as much for one entry as for a hundred, so it lets more than half of those
-// queue whom the last two batches answered, or nearly everybody who seems to be around, if they come before the other stage
-// has been idle for half the time of a sync. It returns false when there will be nothing any more.
+// gather takes what has queued. A sync costs as much for one entry as for a hundred, so it lets nearly everybody queue who
+// seems to be around, if they come before the other stage has been idle for the time of a sync. It returns false when there
+// will be nothing any more.
 func (w *writer) gather() bool {
 	var late <-chan time.Time
 	for {
 		w.mu.Lock()
 		n := len(w.queue)
-		w.want = min((w.sizes[0]+w.sizes[1])*5/8, w.around*15/16)
+		w.want = w.around * 7 / 8
 		if n > 0 && n >= w.want || w.closing {
 			break
 		}
 		w.mu.Unlock()
 		if n > 0 && late == nil && len(w.free) == stages {
-			w.timer.Reset(time.Duration(w.took.Load()) / 2)
+			w.timer.Reset(time.Duration(w.took.Load()))
 			late = w.timer.C
 		}
 		select {
@@ -140,10 +140,10 @@ func (w *writer) gather() bool {
 	w.timer.Stop()
 	around := len(w.taken)
 	if len(w.free) < stages {
-		around += w.sizes[0]
+		around += w.last
 	}
 	w.around = max(around, w.around-(w.around+7)/8)
-	w.sizes[0], w.sizes[1] = len(w.taken), w.sizes[0]
+	w.last = len(w.taken)
 	return len(w.taken) > 0
 }
 
@@ -212,7 +212,7 @@ func (w *writer) write() {
 		b.lost, w.lost = err, err
 		if err != nil {
 			w.broken.Store(true)
-			w.l.packer.reuse(b.frame)
+			w.l.packer.reuse(b.sheet)
 		}
 		b.answer(err)
 		w.free <- b
@@ -223,7 +223,7 @@ func (w *writer) write() {
 // commit makes a batch durable. After an error none of its entries is in a log.
 func (w *writer) commit(b *batch) error {
 	begin := time.Now()
-	if err := w.l.wal.write(b.frame); err != nil {
+	if err := w.l.wal.write(b.sheet.frame); err != nil {
 		if errors.Is(err, querschott.ErrHalt) {
 			w.failed = err
 		}
@@ -235,9 +235,9 @@ func (w *writer) commit(b *batch) error {
 			w.l.noteEpoch(r.receipts[i].leaf[:])
 		}
 	}
-	end := walPosition{w.l.wal.seg, w.l.wal.off}
+	end := walPosition{w.l.wal.seg, w.l.wal.tail.Off()}
 	w.end.Store(&end)
-	w.l.packer.put(job{frame: b.frame, commit: b.commit, chain: b.chain, logs: b.logs, spans: b.spans, pos: end})
+	w.l.packer.put(job{sheet: b.sheet, commit: b.commit, chain: b.chain, logs: b.logs, spans: b.spans, pos: end})
 	for i, g := range b.logs {
 		g.head.Store(&b.spans[i].New)
 	}

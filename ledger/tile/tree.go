@@ -75,22 +75,20 @@ func Grow(old Tree, leaves []Hash) *Span {
 	return s
 }
 
-// GrowAll appends leaf hashes to several trees. The spans share their memory, and the trees that come out of them share
-// theirs.
-func GrowAll(old []Tree, leaves [][]Hash) []Span {
+// GrowAll appends leaf hashes to several trees and fills in a span for each. The spans share their memory, and the trees that
+// come out of them share theirs.
+func GrowAll(spans []Span, old []Tree, leaves [][]Hash) {
 	peaks, nodes := 0, 0
 	for i := range old {
 		p, n := room(old[i], len(leaves[i]))
 		peaks, nodes = peaks+p, nodes+n
 	}
-	spans := make([]Span, len(old))
 	allPeaks, allNodes := make([]Hash, peaks), make([]Hash, nodes) // trees outlive spans
 	for i := range spans {
 		p, n := room(old[i], len(leaves[i]))
 		spans[i].grow(old[i], leaves[i], allPeaks[:p:p], allNodes[:0:n])
 		allPeaks, allNodes = allPeaks[p:], allNodes[n:]
 	}
-	return spans
 }
 
 // room returns how many peaks a grown tree has and how many complete nodes come into being.
