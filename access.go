@@ -31,4 +31,5 @@ type Access struct {
 	Address    string       `json:"ip,omitempty"`          // of the caller
 	Binding    string       `json:"tls_binding,omitempty"` // thumbprint of the key or certificate that the credential is bound to
 	Took       int64        `json:"took_us"`               // from the request to the answer's first byte
+	Course     *Course      `json:"-"`                     // nil unless the request is traced
 }

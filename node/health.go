@@ -84,6 +84,14 @@ func (n *Node) openExport(context.Context) error {
 	return nil
 }
 
+// traced says which requests are traced; nil: none is, and nothing of them is noted.
+func (n *Node) traced() func(string) bool {
+	if n.export == nil || !n.cfg.Telemetry.Traces {
+		return nil
+	}
+	return n.export.Traced
+}
+
 // measured says where the numbers of metrics come from.
 func (n *Node) measured() telemetry.House {
 	h := telemetry.House{

@@ -68,7 +68,7 @@ func (n *Node) openHTTP(ctx context.Context) error {
 		Pseudonym: func(c querschott.Compartment, p querschott.KVNR) string {
 			return n.years.pseudonym(c.Insurer, p, n.opt.Now())
 		},
-		Stream: n.stream, Trusted: n.cfg.HTTP.trusted(), Log: n.log, Now: n.opt.Now,
+		Stream: n.stream, Traced: n.traced(), Trusted: n.cfg.HTTP.trusted(), Log: n.log, Now: n.opt.Now,
 		Limits: gatehttp.Limits{
 			Connections: l.Connections, PerNetwork: l.PerAddress, Header: int(l.Header), Body: int64(l.Body), Concurrent: l.Concurrent,
 			Network:    gatehttp.Rate{PerSecond: float64(l.NetworkRate), Burst: 4 * l.NetworkRate},

@@ -27,6 +27,7 @@ type collector struct {
 
 type span struct {
 	trace, name string
+	id, parent  string
 	kind        uint64
 	start, end  uint64
 	attrs       map[string]string
@@ -178,7 +179,7 @@ func each(body []byte, fn func(record map[uint64][]field, resource map[string]st
 func (c *collector) readSpans(body []byte) {
 	each(body, func(s map[uint64][]field, resource map[string]string) {
 		sp := span{
-			trace: fmt.Sprintf("%x", text(s[1])), name: text(s[5]), kind: num(s[6]), start: num(s[7]), end: num(s[8]),
+			trace: fmt.Sprintf("%x", text(s[1])), id: fmt.Sprintf("%x", text(s[2])), parent: fmt.Sprintf("%x", text(s[4])), name: text(s[5]), kind: num(s[6]), start: num(s[7]), end: num(s[8]),
 			attrs: keyValues(s[9]), resource: resource,
 		}
 		if len(s[15]) > 0 {

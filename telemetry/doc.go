@@ -4,7 +4,8 @@
 // What it promises:
 //
 //   - Whoever reads it learns how the platform works, never who used it. Labels of metrics come from closed vocabularies
-//     ([Label]); a value outside becomes "other" and is counted. A span has the class of a request and how it ended. The
+//     ([Label]); a value outside becomes "other" and is counted. A span has the class of a request and how it ended, those below it the
+//     names of the stages that it passed. The
 //     log that leaves the house has only attributes from a list, and what looks like a person's number, a token or an
 //     address is taken out of every text.
 //   - The path of a request never waits for it. Numbers are read from snapshots when somebody asks; spans are made from

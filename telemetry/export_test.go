@@ -29,7 +29,7 @@ func event() querschott.Access {
 		Credential: "token/4IVYHy721K0rnjZ8", Role: querschott.RolePractice, Profession: "1.2.276.0.76.4.50",
 		Action: "read", Query: "GET /vsdservice/v1/vsdmbundle", Person: "8e1b1b00aa", Fields: "master-data", Records: 1, Bytes: 4711,
 		Status: 200, Outcome: "success", RequestID: requestID, Address: "192.0.2.7", Binding: "4IVYHy721K0rnjZ8_9fnsKofs0eKhGOcqEDVo0RBZFQ",
-		Took: 2500,
+		Took: 2500, Course: &querschott.Course{Span: [8]byte{1}},
 	}
 }
 
@@ -68,7 +68,7 @@ func TestASpanSaysHowAndNotWho(t *testing.T) {
 		t.Fatalf("%d spans came, want 2", len(spans))
 	}
 	want := span{
-		trace: strings.ReplaceAll(requestID, "-", ""), name: "GET /vsdservice/v1/vsdmbundle", kind: 2,
+		trace: strings.ReplaceAll(requestID, "-", ""), id: "0100000000000000", name: "GET /vsdservice/v1/vsdmbundle", kind: 2,
 		start: uint64(start.UnixNano()), end: uint64(start.Add(2500 * time.Microsecond).UnixNano()),
 		attrs: map[string]string{
 			"http.request.method": "GET", "http.response.status_code": "200", "querschott.service": "vsdm",
@@ -105,7 +105,7 @@ func TestASpanOfAHostileEvent(t *testing.T) {
 	a := event()
 	a.Query, a.Service, a.Outcome, a.Cause, a.Action = "BREW /person/X123456780", "X123456780", "1-883110000168650", "praxis@kim.example", "eyJhbGciOiJFUzI1NiJ9"
 	e.Trace(a)
-	e.Trace(querschott.Access{})
+	e.Trace(querschott.Access{Course: &querschott.Course{}})
 	end(t, e)
 	spans, _ := c.got()
 	if len(spans) != 2 {
@@ -122,6 +122,63 @@ func TestASpanOfAHostileEvent(t *testing.T) {
 	}
 }
 
+// The stages of a request are spans below its own, and a request that a trusted hop sent is below the hop's.
+func TestStagesAreSpansBelowTheRequest(t *testing.T) {
+	c := newCollector(t)
+	e := begin(t, Config{Endpoint: c.url, Traces: true})
+	a := event()
+	a.Course = &querschott.Course{
+		Trace: [16]byte{0xaa}, Parent: [8]byte{0xbb}, Span: [8]byte{0xcc}, Service: [8]byte{0xdd},
+	}
+	for i, s := range querschott.Stages() {
+		a.Course.Begin(s, time.Duration(i)*time.Millisecond)
+	}
+	a.Course.End(4 * time.Millisecond)
+	e.Trace(a)
+	later := event()
+	later.Course = &querschott.Course{Trace: a.Course.Trace, Parent: a.Course.Span, Span: [8]byte{0xee}, Part: true}
+	e.Trace(later)
+	untraced := event()
+	untraced.Course = nil
+	e.Trace(untraced)
+	end(t, e)
+	spans, _ := c.got()
+	byName := map[string]span{}
+	for _, s := range spans {
+		if s.trace != "aa"+strings.Repeat("0", 30) {
+			t.Errorf("%s is in trace %s", s.name, s.trace)
+		}
+		if s.kind == 1 && s.name == a.Query {
+			s.name = "part"
+		}
+		byName[s.name] = s
+	}
+	if len(spans) != 6 || len(byName) != 6 {
+		t.Fatalf("the spans are %+v", spans)
+	}
+	zeros := strings.Repeat("0", 14)
+	whole := byName[a.Query]
+	if whole.id != "cc"+zeros || whole.parent != "bb"+zeros || whole.kind != 2 || whole.attrs["querschott.request"] != requestID {
+		t.Errorf("the request is %+v", whole)
+	}
+	if p := byName["part"]; p.id != "ee"+zeros || p.parent != whole.id {
+		t.Errorf("the later part is %+v", p)
+	}
+	for i, s := range querschott.Stages() {
+		got := byName[s.String()]
+		from := uint64(start.Add(time.Duration(i) * time.Millisecond).UnixNano())
+		if got.parent != whole.id || got.start != from || got.end != from+uint64(time.Millisecond) || len(got.attrs) != 0 {
+			t.Errorf("%s: %+v", s, got)
+		}
+	}
+	if got := byName["service"].id; got != "dd"+zeros {
+		t.Errorf("the service's span is %s, and the service was told another", got)
+	}
+	if s := e.Stats().Traces; s.Made != 6 || s.Sent != 6 {
+		t.Errorf("made and sent: %+v", s)
+	}
+}
+
 func TestAShareOfTheRequestsIsTraced(t *testing.T) {
 	c := newCollector(t)
 	e := begin(t, Config{Endpoint: c.url, Traces: true, Share: .25})
@@ -129,7 +186,9 @@ func TestAShareOfTheRequestsIsTraced(t *testing.T) {
 	for i := range n {
 		a := event()
 		a.RequestID = fmt.Sprintf("019dbe60-0b5a-7abc-8def-%012x", uint64(i)*(1<<48)/n)
-		e.Trace(a)
+		if e.Traced(a.RequestID) {
+			e.Trace(a)
+		}
 	}
 	end(t, e)
 	spans, _ := c.got()

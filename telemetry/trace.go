@@ -16,23 +16,62 @@ import (
 	"github.com/querschott/querschott"
 )
 
-// Trace makes one span of an access event: the class of the request, when it came, when its answer began, how it ended.
-// Who called, for whom, from where and whose data it was is not in it (gemSpec_ZETA A_27260). The trace's id is the request's id, so that
-// whoever was given an X-Request-Id finds the trace and nobody else can tell requests of one caller from others.
+// Traced reports whether a request is one of the share that is traced.
+func (e *Export) Traced(request string) bool {
+	return e.tracer != nil && sampled(traceID(request), e.cfg.Share)
+}
+
+// Trace makes spans of an access event whose request is traced ([querschott.Course]): one of the request, with the class of the
+// request, when it came, when its answer began and how it ended, and one of each stage that it passed. Who called, for
+// whom, from where and whose data it was is not in it (gemSpec_ZETA A_27260). The trace's id is the request's id, so that whoever
+// was given an X-Request-Id finds the trace and nobody else can tell requests of one caller from others; only a hop in front
+// that is trusted may say another.
 //
 // It is called with events of the stream, after the answer has gone, and never waits.
 func (e *Export) Trace(a querschott.Access) {
-	id := traceID(a.RequestID)
-	if e.tracer == nil || !sampled(id, e.cfg.Share) {
+	c := a.Course
+	if e.tracer == nil || c == nil {
 		return
 	}
+	own := traceID(a.RequestID)
+	ctx := context.WithValue(context.Background(), idKey{}, chosen{own, c.Span})
+	about, kind := attributes(a), trace.SpanKindServer
+	if c.Part {
+		kind = trace.SpanKindInternal
+	}
+	if foreign := trace.TraceID(c.Trace); foreign.IsValid() {
+		own = foreign
+		about = append(about, attribute.String("querschott.request", scrubID(a.RequestID)))
+	}
+	if parent := trace.SpanID(c.Parent); parent.IsValid() {
+		ctx = trace.ContextWithRemoteSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{
+			TraceID: own, SpanID: parent, TraceFlags: trace.FlagsSampled, Remote: !c.Part,
+		}))
+	}
+	ctx, span := e.tracer.Start(ctx, name(a), trace.WithTimestamp(a.Time), trace.WithSpanKind(kind), trace.WithAttributes(about...))
 	e.spans.made.Add(1)
-	_, span := e.tracer.Start(context.WithValue(context.Background(), idKey{}, id), name(a),
-		trace.WithTimestamp(a.Time), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attributes(a)...))
 	if a.Status >= 500 {
 		span.SetStatus(codes.Error, "")
 	}
+	for _, s := range querschott.Stages() {
+		e.stage(ctx, a.Time, c, s)
+	}
 	span.End(trace.WithTimestamp(a.Time.Add(time.Duration(max(a.Took, 0)) * time.Microsecond)))
+}
+
+// stage makes the span of one stage below that of the request.
+func (e *Export) stage(ctx context.Context, came time.Time, c *querschott.Course, s querschott.Stage) {
+	from, to, passed := c.Passed(s)
+	if !passed {
+		return
+	}
+	var id trace.SpanID
+	if s == querschott.StageService {
+		id = c.Service
+	}
+	_, span := e.tracer.Start(context.WithValue(ctx, idKey{}, chosen{span: id}), s.String(), trace.WithTimestamp(came.Add(from)))
+	e.spans.made.Add(1)
+	span.End(trace.WithTimestamp(came.Add(to)))
 }
 
 // Follow hands every event to all that look at them, until the channel is closed or the context ends.
@@ -113,17 +152,33 @@ func sampled(id trace.TraceID, share float64) bool {
 	return float64(last) < share*(1<<48)
 }
 
+// scrubID returns a request's id if it is a UUID, which names nobody.
+func scrubID(request string) string {
+	if b, err := hex.DecodeString(strings.ReplaceAll(request, "-", "")); err != nil || len(b) != 16 || len(request) != 36 {
+		return other
+	}
+	return request
+}
+
 type idKey struct{}
 
-// ids gives a span the trace id that its maker chose.
+// chosen are the ids that a span's maker has chosen; a span id of zeros is for nobody to know beforehand.
+type chosen struct {
+	trace trace.TraceID
+	span  trace.SpanID
+}
+
+// ids gives a span the ids that its maker chose.
 type ids struct{}
 
 func (g ids) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
-	id, _ := ctx.Value(idKey{}).(trace.TraceID)
-	return id, g.NewSpanID(ctx, id)
+	c, _ := ctx.Value(idKey{}).(chosen)
+	return c.trace, g.NewSpanID(ctx, c.trace)
 }
 
-func (ids) NewSpanID(context.Context, trace.TraceID) (id trace.SpanID) {
+func (ids) NewSpanID(ctx context.Context, _ trace.TraceID) trace.SpanID {
+	c, _ := ctx.Value(idKey{}).(chosen)
+	id := c.span
 	for !id.IsValid() {
 		_, _ = rand.Read(id[:]) // never fails
 	}

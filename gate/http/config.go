@@ -49,6 +49,9 @@ type Config struct {
 	// Pseudonym names a person in access events: keyed, in hexadecimal.
 	Pseudonym func(querschott.Compartment, querschott.KVNR) string
 	Stream    *access.Stream
+	// Traced reports whether a request is traced, by its id: then its event has a course. A trusted hop in front decides for what
+	// it sends. Nil: none is.
+	Traced func(request string) bool
 
 	Trusted []netip.Prefix    // load balancers in front: their X-Forwarded-For is believed
 	Log     *slog.Logger      // default: none

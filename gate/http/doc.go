@@ -36,6 +36,8 @@
 //     strangers does not push the events of others out of the buffers.
 //   - Services see neither credential nor cookie nor connection (gate.Serve). A panic in one is a 500 with a reference, and is
 //     recorded. Bodies are never decompressed.
+//   - Traces are noted only if Config.Traced says so: when each stage began and ended ([querschott.Course]). Only a trusted hop
+//     says which trace a request is part of; what others say of traces goes no further.
 //   - Every request works within bounds of time and memory, however slowly its sender or receiver goes. Logs name no caller, no
 //     address and no person.
 //
@@ -66,6 +68,6 @@
 //
 // # Standards
 //
-// RFC 9110 and 9112 (HTTP, HTTP/1.1), 9113 (HTTP/2), 8446 (TLS 1.3), 9457 (problem details), 9562 (UUIDv7), 6455 (WebSocket, for
+// W3C Trace Context (traceparent), RFC 9110 and 9112 (HTTP, HTTP/1.1), 9113 (HTTP/2), 8446 (TLS 1.3), 9457 (problem details), 9562 (UUIDv7), 6455 (WebSocket, for
 // tunnels), gemSpec_ZETA 1.4.0 as far as an enforcement point's headers and errors go.
 package http

@@ -33,6 +33,9 @@ var kinds = map[string]kind{
 	"true-client-ip": forwarding, "cf-connecting-ip": forwarding, "x-cluster-client-ip": forwarding, "x-host": forwarding,
 	"x-original-host": forwarding,
 
+	// Trace ids and baggage that callers choose would tie their requests together, here and behind the gate.
+	"traceparent": forwarding, "tracestate": forwarding, "baggage": forwarding,
+
 	"authorization": credential, "dpop": credential, "popp": credential, "cookie": credential, "x-api-key": credential,
 }
 

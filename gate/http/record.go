@@ -79,6 +79,7 @@ func (v *visit) deny(e *ledger.Entry, f *refusal) {
 
 // record makes entries durable. It goes on when the caller has gone, but not for ever.
 func (v *visit) record(ctx context.Context, entries ...ledger.Entry) error {
+	v.at(querschott.StageLedger)
 	return v.srv.record(ctx, entries...)
 }
 
@@ -170,6 +171,7 @@ func (v *visit) tell(f *service.Facts, status int, bytes int64, cause string) {
 	if v.identity != nil {
 		v.name(&e, v.identity)
 	}
+	e.Course = v.traced(took)
 	persons := reachedBy(f)
 	if len(persons) == 0 {
 		v.srv.cfg.Stream.Publish(e)
@@ -183,7 +185,7 @@ func (v *visit) tell(f *service.Facts, status int, bytes int64, cause string) {
 		}
 		left -= e.Records
 		v.srv.cfg.Stream.Publish(e)
-		e.Bytes = 0
+		e.Bytes, e.Course = 0, nil
 	}
 }
 

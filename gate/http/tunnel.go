@@ -46,6 +46,7 @@ func (v *visit) tunnel(ctx context.Context, l *lane) *refusal {
 	if says != pass {
 		return v.byDoor(v.current())
 	}
+	v.at(querschott.StageService)
 	p, err := v.dig(ctx)
 	if err != nil {
 		return v.broken(ctx, err)

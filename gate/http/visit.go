@@ -38,15 +38,16 @@ type visit struct {
 	path     string // behind the route's
 	query    url.Values
 	body     *body
-	identity *ident.Identity // nil: nobody was identified
-	req      *gate.Request   // nil before identification
-	order    door.Order      // the door that was passed; zero if there is none
-	placed   bool            // an insurer of this platform was named
-	transit  *transit        // nil outside of a lane
-	rate     *allowance      // what the caller is told of
-	quiet    bool            // there is no event of it
-	sent     bool            // the answer's header has left
-	left     int64           // bytes of the answer's body
+	identity *ident.Identity    // nil: nobody was identified
+	req      *gate.Request      // nil before identification
+	order    door.Order         // the door that was passed; zero if there is none
+	placed   bool               // an insurer of this platform was named
+	transit  *transit           // nil outside of a lane
+	rate     *allowance         // what the caller is told of
+	quiet    bool               // there is no event of it
+	course   *querschott.Course // nil: not traced
+	sent     bool               // the answer's header has left
+	left     int64              // bytes of the answer's body
 }
 
 // ServeHTTP takes one request through the gate.
@@ -99,9 +100,11 @@ func (v *visit) pass(ctx context.Context) *refusal {
 	if v.route.Public {
 		return v.publish(ctx)
 	}
+	v.at(querschott.StageIdentify)
 	if f := v.identify(ctx); f != nil {
 		return f
 	}
+	v.at(querschott.StageDoor)
 	if f := v.place(ctx); f != nil {
 		return f
 	}
@@ -126,6 +129,7 @@ func (v *visit) receive() *refusal {
 	s, r := v.srv, v.raw
 	addr := peerOf(r.RemoteAddr)
 	v.addr, v.peer = caller(addr, r.Header, s.cfg.Trusted)
+	v.follow()
 	what := hostileURL(r)
 	if what == "" {
 		v.route, v.path = s.router.find(hostName(r.Host), r.URL.Path)
@@ -172,6 +176,7 @@ func (v *visit) request(ctx context.Context, guard bool) *http.Request {
 		q.Header["Connection"], q.Header["Upgrade"] = []string{"Upgrade"}, v.raw.Header["Upgrade"]
 	}
 	q.Body, q.Trailer = v.body, nil
+	v.passOn(q.Header)
 	return q
 }
 
@@ -423,8 +428,12 @@ func (v *visit) reach(persons ...querschott.KVNR) *refusal {
 	if ok {
 		return nil
 	}
+	return tooMany(retry, len(persons))
+}
+
+func tooMany(retry time.Duration, persons int) *refusal {
 	f := refused(querschott.CodeTooMany, "too many different persons")
-	f.retry, f.cause, f.detail = retry, "reach", []ledger.Field{{Name: "persons", Value: strconv.Itoa(len(persons))}}
+	f.retry, f.cause, f.detail = retry, "reach", []ledger.Field{{Name: "persons", Value: strconv.Itoa(persons)}}
 	return f
 }
 
@@ -439,6 +448,7 @@ func (v *visit) timeout() time.Duration {
 // call has a backend answer in time.
 func (v *visit) call(ctx context.Context, b gate.Backend) (*service.Answer, error) {
 	// A long answer needs the context until its end, so time ends it only while the backend is asked.
+	v.at(querschott.StageService)
 	ctx, cancel := context.WithCancelCause(ctx)
 	t := time.AfterFunc(v.timeout(), func() { cancel(context.DeadlineExceeded) })
 	a, err := b(ctx, v.req)
