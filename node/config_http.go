@@ -68,7 +68,7 @@ type IssuerConfig struct {
 	Source string   `yaml:"source" json:"source" doc:"How they are fetched: 'metadata' (RFC 8414), 'federation' (OpenID Federation), 'key-set' (the address is that of a JWK set). Empty: 'metadata' for access tokens, 'federation' for PoPP tokens."`
 	URL    string   `yaml:"url" json:"url" doc:"Address of the document; empty: the well-known place below the issuer."`
 	CA     string   `yaml:"ca" json:"ca" doc:"CA file that the address's certificate must chain to; empty: the system's."`
-	Staff  []string `yaml:"staff" json:"staff" doc:"IKs of the insurers for whose employees this issuer vouches, for the service desk; empty: nobody's. Such a token has the employee as sub, the insurer's IK as organization_name and 1.2.276.0.76.4.59 as profession_oid."`
+	Staff  []string `yaml:"staff" json:"staff" doc:"IKs of the insurers for whose employees this issuer vouches, for the service desk; it then vouches for nobody else. Empty: for no employees. Such a token has the employee as sub, the insurer's IK as organization_name and 1.2.276.0.76.4.59 as profession_oid."`
 	Pins   []string `yaml:"pins" json:"pins" doc:"Thumbprints (RFC 7638) of the only keys that are accepted; empty: every key of the set."`
 }
 

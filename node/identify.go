@@ -138,7 +138,7 @@ const maxKeySet = 256 << 10
 func (c *IssuerConfig) token(usual token.Source) (token.IssuerConfig, error) {
 	t := token.IssuerConfig{Issuer: c.Issuer, Source: token.Source(c.Source), URL: c.URL, Pins: c.Pins, Plain: ownHost(c.Issuer) && (c.URL == "" || ownHost(c.URL))}
 	if len(c.Staff) > 0 {
-		t.Staff = func(ik querschott.IK) bool { return slices.Contains(c.Staff, string(ik)) }
+		t.Staff, t.StaffOnly = func(ik querschott.IK) bool { return slices.Contains(c.Staff, string(ik)) }, true
 	}
 	if c.Keys != "" {
 		data, err := disk.ReadFile(disk.OS{}, c.Keys, maxKeySet)

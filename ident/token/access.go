@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/ident"
@@ -84,6 +85,12 @@ func (v *Verifier) accessToken(ctx context.Context, compact string, hash *[32]by
 	}
 	a := &access{claims: claims, issuer: issuer, key: key}
 	v.describe(a)
+	switch staff := a.caller.Role == querschott.RoleStaff; {
+	case !staff && issuer.cfg.StaffOnly:
+		return nil, zeta.BadToken(zeta.ReasonTokenIssuer, "its issuer vouches for employees of its insurers only", nil)
+	case !staff && !claims.Complete():
+		return nil, zeta.BadToken(zeta.ReasonTokenForm, "claims are missing or malformed", zeta.ErrMissing)
+	}
 	v.tokens.put(hash, a, time.Unix(claims.Expires, 0).Add(v.cfg.Leeway), now)
 	return a, nil
 }
@@ -182,12 +189,15 @@ func (v *Verifier) describe(a *access) {
 			a.caller.Insurer = ik // schema access-token.yaml: "or IK-Nummer of the health insurance company"
 		}
 	}
+	credential := c.Issuer + "\x00" + c.Client + "\x00" + c.Subject
 	if ik, ok := a.staffOf(); ok {
 		// Names of people are unique at their insurer only.
 		a.caller.Actor, a.caller.Role, a.caller.Insurer = querschott.Actor(string(ik)+"/"+c.Subject), querschott.RoleStaff, ik
+		// An employee with several programs is one: caps and holds are the person's, or a second program would have its own.
+		credential = "staff\x00" + c.Issuer + "\x00" + string(a.caller.Actor)
 	}
 	a.credential = querschott.Credential{
-		ID:    querschott.CredentialID("zeta/" + v.pseudonym("credential", c.Issuer+"\x00"+c.Client+"\x00"+c.Subject)),
+		ID:    querschott.CredentialID("zeta/" + v.pseudonym("credential", credential)),
 		Actor: a.caller.Actor, Role: a.caller.Role,
 	}
 	a.facts = ident.Facts{
@@ -196,15 +206,18 @@ func (v *Verifier) describe(a *access) {
 	}
 }
 
-// staffOf returns the insurer whose employee the token's holder is, if its issuer vouches for that insurer's.
+// staffOf returns the insurer whose employee the token's holder is, if its issuer vouches for that insurer's. The name will be
+// read by people, on terminals too: it has nothing in it that they do not see.
 func (a *access) staffOf() (querschott.IK, bool) {
 	vouches := a.issuer.cfg.Staff
-	if vouches == nil || a.claims.Profession != ident.ProfessionInsurer {
+	if vouches == nil || a.claims.Profession != ident.ProfessionInsurer || strings.ContainsFunc(a.claims.Subject, unseen) {
 		return "", false
 	}
 	ik, err := querschott.ParseIK(a.claims.Organization)
 	return ik, err == nil && vouches(ik)
 }
+
+func unseen(r rune) bool { return !unicode.IsGraphic(r) || r == unicode.ReplacementChar }
 
 // pseudonym is 16 hexadecimal digits that only holders of the key can lead back.
 func (v *Verifier) pseudonym(what, s string) string {

@@ -316,6 +316,52 @@ func TestRoles(t *testing.T) {
 	}
 }
 
+// An insurer's own provider speaks for this insurer's employees, and needs only the claims that every provider knows. It cannot
+// name anybody else: no practice, no insured person, no employee of another insurer, nobody whose name is not what it looks like.
+func TestIssuerOfStaff(t *testing.T) {
+	const own, ik = "https://login.kasse.example", "109500969"
+	provider := newSigner(t, "kasse-1")
+	w := newWorld(t, func(c *Config) {
+		c.Access = append(c.Access, newIssuer(t, IssuerConfig{
+			Issuer: own, Source: Static, Keys: provider.set(), Now: c.Now, StaffOnly: true, Staff: func(of querschott.IK) bool { return of == ik },
+		}))
+	})
+	h := w.accessHeader().with("kid", "kasse-1")
+	employee := w.accessClaims().with("iss", own).with("sub", "c.mueller").with("organization_name", ik).with("profession_oid", ident.ProfessionInsurer).
+		with("ip_address", nil).with("product_id", nil).with("product_version", nil)
+	id := w.want(t, "an employee", w.request(t, provider.sign(t, h, employee)), 200, "", "")
+	if id == nil || id.Caller.Role != querschott.RoleStaff || id.Caller.Insurer != ik || id.Caller.Actor != ik+"/c.mueller" {
+		t.Fatalf("an employee: %+v", id)
+	}
+	again := w.want(t, "with another program", w.request(t, provider.sign(t, h, employee.with("client_id", "another"))), 200, "", "")
+	if again == nil || again.Credential != id.Credential {
+		t.Errorf("with another program the employee is %+v, and was %+v", again, id.Credential)
+	}
+	colleague := w.want(t, "a colleague", w.request(t, provider.sign(t, h, employee.with("sub", "c.meier"))), 200, "", "")
+	if colleague == nil || colleague.Credential.ID == id.Credential.ID {
+		t.Error("two employees have one credential")
+	}
+	for what, c := range map[string]object{
+		"a practice":           employee.with("profession_oid", "1.2.276.0.76.4.50").with("sub", "1-2PRACTICE"),
+		"an insured person":    employee.with("profession_oid", "1.2.276.0.76.4.49").with("sub", "X123450000"),
+		"the institution":      employee.with("organization_name", "Kasse"),
+		"another insurer":      employee.with("organization_name", "101575519"),
+		"no profession":        employee.with("profession_oid", nil),
+		"an escape sequence":   employee.with("sub", "c.mueller\u009b2J"),
+		"text that turns":      employee.with("sub", "c.\u202erelleum"),
+		"a line of its own":    employee.with("sub", "c.mueller\u2028anna"),
+		"all that is required": employee.with("profession_oid", "1.2.276.0.76.4.50").with("ip_address", "192.0.2.1").with("product_id", "p").with("product_version", "1"),
+	} {
+		w.want(t, what, w.request(t, provider.sign(t, h, c)), 401, zeta.InvalidToken, zeta.ReasonTokenIssuer)
+	}
+	for _, claim := range []string{"ip_address", "product_id", "product_version"} {
+		c := w.accessClaims().with(claim, nil)
+		w.want(t, "a practice without "+claim, w.request(t, w.pdp.sign(t, w.accessHeader(), c)), 401, zeta.InvalidToken, zeta.ReasonTokenForm)
+	}
+	w.want(t, "an employee in the words of another issuer", w.request(t, w.pdp.sign(t, w.accessHeader(), employee.with("iss", pdp))), 401,
+		zeta.InvalidToken, zeta.ReasonTokenForm)
+}
+
 // No refusal repeats what the request held.
 func TestRefusalsHoldNoIdentifiers(t *testing.T) {
 	w := newWorld(t)

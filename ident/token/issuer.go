@@ -40,7 +40,10 @@ type IssuerConfig struct {
 	Client *http.Client // for all sources but Static; never follows redirects here
 	// Staff reports whether the issuer vouches for the employees of an insurer; nil: for nobody's. See [ident.ProfessionInsurer].
 	Staff func(querschott.IK) bool
-	Plain bool // http instead of https is allowed, for tests and demonstrations
+	// StaffOnly: it vouches for nobody else. An insurer's own provider must not be able to name a practice, or an insured person
+	// of another insurer.
+	StaffOnly bool
+	Plain     bool // http instead of https is allowed, for tests and demonstrations
 
 	Refresh   time.Duration // 300 s: how old keys get before they are asked for again; a shorter max-age shortens it
 	MinReload time.Duration // 10 s: between two attempts, whoever wants them

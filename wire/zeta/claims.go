@@ -47,7 +47,7 @@ type Access struct {
 	CommonName     string       `json:"common_name,omitempty"`
 	Organization   string       `json:"organization_name,omitempty"`
 	Client         string       `json:"client_id"`
-	Address        string       `json:"ip_address"` // of the client when the token was issued
+	Address        string       `json:"ip_address"` // of the client when the token was issued; see Complete
 	Product        string       `json:"product_id"`
 	ProductVersion string       `json:"product_version"`
 	Platform       string       `json:"platform,omitempty"`
@@ -64,13 +64,17 @@ type Confirmation struct {
 	Thumbprint string `json:"jkt"` // RFC 7638, base64url
 }
 
-// ParseAccess reads the payload of an access token. All claims of the newest schema but acr and sid are required.
+// Complete reports whether the claims are there that the newest schema requires beyond RFC 9068. Issuers outside of the
+// Telematikinfrastruktur do not know them.
+func (a *Access) Complete() bool { return a.Address != "" && a.Product != "" && a.ProductVersion != "" }
+
+// ParseAccess reads the payload of an access token. What RFC 9068 requires is required, and scope and the binding to a key.
 func ParseAccess(payload []byte) (*Access, error) {
 	a := &Access{}
 	if err := object.Each(string(payload), a.member); err != nil {
 		return nil, err
 	}
-	for _, required := range [...]string{a.Issuer, a.Scope, a.Subject, a.Client, a.Address, a.Product, a.ProductVersion, a.ID} {
+	for _, required := range [...]string{a.Issuer, a.Scope, a.Subject, a.Client, a.ID} {
 		if required == "" {
 			return nil, ErrMissing
 		}
