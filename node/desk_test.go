@@ -335,9 +335,10 @@ func TestDeskCaps(t *testing.T) {
 		who := querschott.KVNR(first + string(querschott.KVNRCheckDigit(first)))
 		return x.ask(t.Context(), desk.PathPerson, x.insurer, desk.PersonRequest{Reason: why, Person: who}).Status
 	}
-	search := func() int {
-		return x.ask(t.Context(), desk.PathSearch, x.insurer, desk.SearchRequest{Reason: why, Family: "Nebelsteiger", Born: "1980-03-01"}).Status
+	lookFor := func(family string) int {
+		return x.ask(t.Context(), desk.PathSearch, x.insurer, desk.SearchRequest{Reason: why, Family: family, Born: "1980-03-01"}).Status
 	}
+	search := func() int { return lookFor("Nebelsteiger") }
 	reached := 0
 	reach := func(persons int) {
 		t.Helper()
@@ -358,8 +359,14 @@ func TestDeskCaps(t *testing.T) {
 	if status := search(); status != http.StatusTooManyRequests {
 		t.Errorf("11 persons and a list of 10 in one minute: %d", status)
 	}
+	if status := lookFor("Niemand"); status != http.StatusOK {
+		t.Errorf("a search that finds nobody: %d", status)
+	}
 	reach(9) // the list that was refused counts nobody
 	refused("20 in a minute")
+	if hit, none := search(), lookFor("Niemand"); hit != http.StatusTooManyRequests || none != hit {
+		t.Errorf("after the last person, a search that finds somebody is answered %d, one that finds nobody %d", hit, none)
+	}
 	ahead.Add(int64(61 * time.Second))
 	if status := search(); status != http.StatusOK {
 		t.Errorf("a list of 10: %d", status)

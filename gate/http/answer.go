@@ -93,7 +93,16 @@ func (v *visit) departs() bool {
 // admit refuses an answer about persons whom the caller may not reach, or who are too many.
 func (v *visit) admit(facts *service.Facts) *refusal {
 	persons := reachedBy(facts)
-	if len(persons) == 0 || v.transit == nil {
+	switch {
+	case v.transit == nil:
+		return nil
+	case len(persons) == 0 && facts.Action == ledger.ActionSearch && v.placed:
+		// Whoever may reach nobody else is refused whether there is somebody or not: the refusal would tell.
+		if retry, spent := v.srv.reaches.Spent(&v.identity.Credential, v.srv.cfg.Now()); spent {
+			return tooMany(retry, 0)
+		}
+		return nil
+	case len(persons) == 0:
 		return nil
 	}
 	if own := v.identity.Caller.Person; own != "" && slices.ContainsFunc(persons, func(p querschott.KVNR) bool { return p != own }) {

@@ -31,11 +31,20 @@ func NewCounter(l Limits) *Counter {
 
 // Take counts persons to a credential, all or none of them. If they are too many it returns when to come back at the earliest.
 func (c *Counter) Take(who *querschott.Credential, now time.Time, persons ...querschott.KVNR) (retry time.Duration, ok bool) {
+	return c.by.take(who.ID, c.limit(who), now, persons...)
+}
+
+// Spent reports whether one more person would be too many, and when to come back at the earliest.
+func (c *Counter) Spent(who *querschott.Credential, now time.Time) (retry time.Duration, spent bool) {
+	return c.by.spent(who.ID, c.limit(who), now)
+}
+
+func (c *Counter) limit(who *querschott.Credential) Reach {
 	limit, ok := c.limits.Reaches[who.Role]
 	if !ok {
 		limit = c.limits.Reach
 	}
-	return c.by.take(who.ID, limit.or(c.limits.Reach), now, persons...)
+	return limit.or(c.limits.Reach)
 }
 
 // reaches counts exactly how many different persons each credential got to within sliding windows. It holds persons for a
@@ -99,6 +108,21 @@ func (t *reaches) take(c querschott.CredentialID, limit Reach, now time.Time, pe
 	s.held += tr.steps.Len() - before
 	t.forgotten.Add(s.evict(at))
 	return 0, true
+}
+
+// spent asks without counting.
+func (t *reaches) spent(c querschott.CredentialID, limit Reach, now time.Time) (retry time.Duration, spent bool) {
+	s := &t.shards[maphash.String(t.seed, string(c))%uint64(len(t.shards))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.by[c]
+	if !ok {
+		return 0, false
+	}
+	tr, at := e.Value.(*trail), now.UnixNano()
+	s.held -= tr.forget(at)
+	retry, ok = tr.room(limit.limits(), []querschott.KVNR{""}, at) // nobody's number, so nobody who was reached
+	return retry, !ok
 }
 
 func (s *reachShard) trail(c querschott.CredentialID) *trail {

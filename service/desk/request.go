@@ -131,7 +131,8 @@ func parse[T any, Q query[T]](body []byte) (Q, error) {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
 	q := Q(new(T))
-	if err := dec.Decode(q); err != nil || dec.More() {
+	err := dec.Decode(q)
+	if _, end := dec.Token(); err != nil || !errors.Is(end, io.EOF) {
 		return nil, invalid("the request cannot be read; its fields are described at /api") // the decoder's words may hold a value
 	}
 	return q, q.check()

@@ -44,6 +44,8 @@ func TestSearchRequests(t *testing.T) {
 		`{` + reason + `,"family":["Müller","Meier"],"born":"1980-03-01"}`:         querschott.CodeInvalid,
 		`{` + reason + `,"family":"Müller","born":"1980-03-01","limit":1000}`:      querschott.CodeInvalid, // nothing that is not described
 		`{` + reason + `,"family":"Müller","born":"1980-03-01"}{"family":"Meier"}`: querschott.CodeInvalid,
+		`{` + reason + `,"family":"Müller","born":"1980-03-01"}]`:                  querschott.CodeInvalid,
+		`{` + reason + `,"family":"Müller","born":"1980-03-01"}}x`:                 querschott.CodeInvalid,
 		`[]`: querschott.CodeInvalid, ``: querschott.CodeInvalid, `null`: querschott.CodeInvalid,
 		`{` + reason + `,"family":"` + strings.Repeat("x", 201) + `","born":"1980-03-01"}`:      querschott.CodeInvalid,
 		`{` + reason + `,"family":"Müller","born":"1980-03-01"}` + strings.Repeat(" ", MaxBody): querschott.CodeTooLarge,
