@@ -6,7 +6,7 @@
 //   - The ladder is session, credential, group, door, insurer. What is lower on it comes first: no door moves for an actor whose
 //     credential was not held before or in the same decision.
 //   - One statistical signal may hold a credential, nothing more. A door moves by itself only for facts (exact rules) or for two
-//     independent signals: of different families, about different features.
+//     independent signals: of different families, and no access counts for both.
 //   - What an alarm in shadow mode says leads to nothing.
 //   - Doors of more than three insurers within ten minutes are not moved by itself: two persons are asked. Whoever wants
 //     everything shut does not get it from us.

@@ -81,10 +81,11 @@ type shared struct {
 }
 
 type signal struct {
-	at            time.Time
-	name          string
-	family, looks string
-	exact         bool
+	at     time.Time
+	name   string
+	family string
+	counts counted
+	exact  bool
 }
 
 type fact struct {
@@ -303,16 +304,14 @@ func (s *subject) add(a *watch.Alarm, e effect, now time.Time) {
 	if len(s.signals) >= maxSignals {
 		s.signals = slices.Delete(s.signals, 0, 1)
 	}
-	s.signals = append(s.signals, signal{now, name, e.family, e.feature, a.Kind == watch.Exact})
+	s.signals = append(s.signals, signal{now, name, e.family, e.counts, a.Kind == watch.Exact})
 }
 
-// independent reports whether two signals are of different families and look at different features.
+// independent reports whether two signals are.
 func (s *subject) independent() bool {
-	for i, g := range s.signals {
-		for _, h := range s.signals[:i] {
-			if g.family != h.family && g.looks != h.looks {
-				return true
-			}
+	for i := range s.signals {
+		if slices.ContainsFunc(s.signals[:i], func(h signal) bool { return s.signals[i].independent(&h) }) {
+			return true
 		}
 	}
 	return false
