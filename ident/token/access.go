@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -18,8 +19,11 @@ import (
 	"github.com/querschott/querschott/wire/zeta"
 )
 
-// access is an access token whose signature is right. It is never changed.
+// access is an access token whose signature is right. Only head changes.
 type access struct {
+	// head is the header of the last proof that was signed with the key that this token is bound to: the next one says the same.
+	head atomic.Pointer[jose.Head]
+
 	claims *zeta.Access
 	issuer *Issuer
 	key    jose.Key // that signed it

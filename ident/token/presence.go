@@ -2,7 +2,6 @@ package token
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/subtle"
 	"time"
 
@@ -32,7 +31,7 @@ func (v *Verifier) presenceToken(ctx context.Context, r *Request, a *access, now
 	case compact == "":
 		return nil, nil
 	}
-	hash := sha256.Sum256([]byte(compact))
+	hash := sumOf(compact)
 	p := v.presences.get(&hash)
 	if p != nil && !p.issuer.usable(&p.key, now) {
 		v.presences.forget(&hash)

@@ -13,7 +13,8 @@ import (
 // proof checks the header DPoP in the order of RFC 9449 4.3 and remembers it once everything else is right: strangers cannot
 // fill the memory. The nonce is asked for before that, so that a client may use its proof's jti again in the repetition.
 func (v *Verifier) proof(r *Request, a *access, tokenHash *[32]byte, now time.Time) *zeta.Error {
-	token, refusal := readProof(r)
+	known := a.head.Load()
+	token, refusal := readProof(r, known)
 	if refusal != nil {
 		return refusal
 	}
@@ -23,6 +24,9 @@ func (v *Verifier) proof(r *Request, a *access, tokenHash *[32]byte, now time.Ti
 	thumbprint := token.Header.JWK.Thumbprint()
 	if subtle.ConstantTimeCompare([]byte(thumbprint), []byte(a.claims.Confirmation.Thumbprint)) != 1 {
 		return zeta.BadProof(zeta.ReasonProofBinding, "the token is bound to another key", nil)
+	}
+	if !known.Is(token) {
+		a.head.Store(token.Head())
 	}
 	p, err := zeta.ParseProof(token.Payload)
 	if err != nil {
@@ -55,7 +59,7 @@ func (v *Verifier) proof(r *Request, a *access, tokenHash *[32]byte, now time.Ti
 }
 
 // readProof takes the proof out of its header and checks everything that needs neither signature nor clock.
-func readProof(r *Request) (*jose.Token, *zeta.Error) {
+func readProof(r *Request, known *jose.Head) (*jose.Token, *zeta.Error) {
 	compact, ok := single(r.Header, zeta.HeaderDPoP)
 	switch {
 	case !ok:
@@ -63,7 +67,7 @@ func readProof(r *Request) (*jose.Token, *zeta.Error) {
 	case compact == "":
 		return nil, zeta.BadProof(zeta.ReasonNoProof, "no DPoP header", nil)
 	}
-	token, err := jose.Parse(compact, maxProof)
+	token, err := jose.ParseAgain(compact, maxProof, known)
 	switch {
 	case err != nil:
 		return nil, zeta.BadProof(zeta.ReasonProofForm, "cannot be read", err)

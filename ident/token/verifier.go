@@ -113,9 +113,11 @@ func New(cfg Config) (*Verifier, error) {
 	}
 	v := &Verifier{
 		cfg: cfg, tokens: newResults[access](cfg.Remember), presences: newResults[presence](cfg.Remember), proofs: newProofs(cfg.MaxProofs),
-		nonces: nonces{key: make([]byte, 32)}, access: map[string]*Issuer{}, presence: map[string]*Issuer{},
+		access: map[string]*Issuer{}, presence: map[string]*Issuer{},
 	}
-	_, _ = rand.Read(v.nonces.key) // never fails
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	v.nonces = newNonces(key)
 	if len(cfg.Pseudonym) == 0 {
 		v.cfg.Pseudonym = make([]byte, 32)
 		_, _ = rand.Read(v.cfg.Pseudonym)
@@ -227,7 +229,7 @@ func (v *Verifier) Identify(ctx context.Context, r *Request) (*ident.Identity, e
 	if refusal != nil {
 		return nil, refusal
 	}
-	hash := sha256.Sum256([]byte(compact))
+	hash := sumOf(compact)
 	a, refusal := v.accessToken(ctx, compact, &hash, now)
 	if refusal == nil {
 		refusal = v.suits(a, r)
@@ -263,6 +265,12 @@ func (v *Verifier) Identify(ctx context.Context, r *Request) (*ident.Identity, e
 		}
 	}
 	return id, nil
+}
+
+// sumOf returns the SHA-256 of a token. Most need not be copied to memory that must be collected.
+func sumOf(compact string) [sha256.Size]byte {
+	var room [2048]byte
+	return sha256.Sum256(append(room[:0], compact...))
 }
 
 // single returns the only value of a header, false if there are several, "" if there is none.

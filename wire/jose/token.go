@@ -46,12 +46,28 @@ type Token struct {
 	Header  Header
 	Payload []byte
 
+	head      string // base64url of the header
 	signed    string // header.payload, as it was signed
 	signature string // base64url
 }
 
+// Head is a header that was read before, and how it was written.
+type Head struct {
+	text   string
+	header Header
+}
+
+// Head returns the token's header for [ParseAgain].
+func (t *Token) Head() *Head { return &Head{strings.Clone(t.head), t.Header} }
+
+// Is reports whether the token's header is written in the same way.
+func (h *Head) Is(t *Token) bool { return h != nil && h.text == t.head }
+
 // Parse reads a compact JWS of at most limit octets. It checks form and header, neither algorithm nor signature.
-func Parse(compact string, limit int) (*Token, error) {
+func Parse(compact string, limit int) (*Token, error) { return ParseAgain(compact, limit, nil) }
+
+// ParseAgain does the same, and does not read a header again that is written like known, which may be nil.
+func ParseAgain(compact string, limit int, known *Head) (*Token, error) {
 	if len(compact) > limit {
 		return nil, ErrLimit
 	}
@@ -60,13 +76,18 @@ func Parse(compact string, limit int) (*Token, error) {
 	if !ok || !ok2 || header == "" || !alphabet(header) || !alphabet(payload) || !alphabet(signature) {
 		return nil, ErrForm
 	}
-	t := &Token{signed: compact[:len(compact)-len(signature)-1], signature: signature}
+	t := &Token{head: header, signed: compact[:len(compact)-len(signature)-1], signature: signature}
+	var err error
+	if t.Payload, err = url64.DecodeString(payload); err != nil {
+		return nil, ErrForm
+	}
+	if known.Is(t) {
+		t.Header = known.header
+		return t, nil
+	}
 	var room [1024]byte
 	head, err := url64.AppendDecode(room[:0], []byte(header))
 	if err != nil {
-		return nil, ErrForm
-	}
-	if t.Payload, err = url64.DecodeString(payload); err != nil {
 		return nil, ErrForm
 	}
 	if err := object.Each(string(head), t.Header.member); err != nil {
@@ -132,7 +153,8 @@ func (t *Token) Verify(k Key) error {
 		return ErrSignature
 	}
 	var room [maxDER]byte
-	sum := sha256.Sum256([]byte(t.signed))
+	var text [1024]byte // enough for most, so that it need not be allocated
+	sum := sha256.Sum256(append(text[:0], t.signed...))
 	if !ecdsa.VerifyASN1(k.public, sum[:], appendDER(room[:0], &raw)) {
 		return ErrSignature
 	}

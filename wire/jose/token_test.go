@@ -2,6 +2,7 @@ package jose
 
 import (
 	"bytes"
+	"crypto/ecdsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
@@ -258,5 +259,51 @@ func BenchmarkVerify(b *testing.B) {
 		if err := token.Verify(k); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// A header that was read before is not read again, and means the same; one that is written otherwise is read.
+func TestParseAgain(t *testing.T) {
+	private, k := generate(t)
+	other, o := generate(t)
+	sign := func(h Header, payload string, key *ecdsa.PrivateKey) string {
+		compact, err := Sign(h, []byte(payload), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return compact
+	}
+	first, err := Parse(sign(Header{Typ: "t", JWK: k}, "1", private), limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := first.Head()
+	for name, tc := range map[string]struct {
+		compact string
+		is      bool
+		key     Key
+	}{
+		"the same":        {sign(Header{Typ: "t", JWK: k}, "2", private), true, k},
+		"another key":     {sign(Header{Typ: "t", JWK: o}, "2", other), false, o},
+		"another type":    {sign(Header{Typ: "u", JWK: k}, "2", private), false, k},
+		"signed by other": {sign(Header{Typ: "t", JWK: k}, "2", other), true, k},
+	} {
+		again, err := ParseAgain(tc.compact, limit, known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, err := Parse(tc.compact, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if known.Is(again) != tc.is || !again.Header.JWK.Equal(tc.key) || again.Header.Typ != plain.Header.Typ || again.Header.Alg != plain.Header.Alg {
+			t.Errorf("%s: %+v, known %v; without what is known %+v", name, again.Header, known.Is(again), plain.Header)
+		}
+		if got, want := again.Verify(again.Header.JWK), plain.Verify(plain.Header.JWK); !errors.Is(got, want) {
+			t.Errorf("%s: Verify = %v, want %v", name, got, want)
+		}
+	}
+	if (*Head)(nil).Is(first) {
+		t.Error("nothing known is a token's header")
 	}
 }
