@@ -38,6 +38,8 @@ type Place struct {
 	Person  querschott.KVNR // "" when it names none
 	// Known is false for a request that no rule describes. It is recorded as such.
 	Known bool
+	// Found is what else the locator found out, for a backend that goes with it.
+	Found any
 }
 
 // Locator finds whose data a request is about. It is asked after identification and before the door. It may read the body

@@ -44,6 +44,8 @@ type Answer struct {
 	Next func(context.Context) (Piece, error)
 	// Close releases what Next holds; nil if there is nothing. It is called once, in every case.
 	Close func() error
+	// Sent is called when Body has been sent whole and nobody reads it any more; nil if nobody wants it back.
+	Sent func()
 }
 
 // Piece is one part of a long answer.

@@ -56,7 +56,9 @@ func (v *visit) answer(ctx context.Context, a *service.Answer, public bool) *ref
 	if n, err := strconv.ParseUint(a.Header.Get("Content-Length"), 10, 63); err == nil && v.raw.Method == http.MethodHead {
 		v.w.Header().Set("Content-Length", strconv.FormatUint(n, 10)) // of what a GET would bring (RFC 9110 8.6)
 	}
-	v.send(a.Status, a.Body)
+	if v.send(a.Status, a.Body) == nil && a.Sent != nil {
+		a.Sent()
+	}
 	return nil
 }
 
@@ -254,23 +256,23 @@ func (v *visit) begin(status int) {
 	v.w.WriteHeader(status)
 }
 
-// send sends a whole answer.
-func (v *visit) send(status int, body []byte) {
+// send sends a whole answer. When it fails the caller has gone, what left is recorded, and the body may still be read.
+func (v *visit) send(status int, body []byte) error {
 	if status != http.StatusNoContent && status != http.StatusNotModified && (v.raw.Method != http.MethodHead || len(body) > 0) {
 		v.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	if c, ok := v.raw.Context().Value(connKey{}).(*conn); ok && v.raw.ProtoMajor == 1 && len(body) > small {
 		c.hold()
 		defer func() {
-			_ = v.out.rc.Flush() // as below
-			_ = c.release()
+			_ = v.out.rc.Flush() // fails if the caller has gone
+			_ = c.release()      // as above
 		}()
 	}
 	v.begin(status)
 	if status == http.StatusNoContent || status == http.StatusNotModified {
-		return
+		return nil
 	}
-	_ = v.write(body) // the caller has gone; what left is recorded
+	return v.write(body)
 }
 
 // write sends part of a body, each chunk in its time.

@@ -133,7 +133,7 @@ func answerHeader(to, from http.Header) {
 		if k := kindOf(name); k == hop || k == guarded || k == override || name == "Content-Length" || slices.Contains(named, name) {
 			continue
 		}
-		to[name] = slices.Clone(values)
+		to[name] = slices.Clip(values)
 	}
 	if to.Get("Cache-Control") == "" {
 		to.Set("Cache-Control", "no-store, private")

@@ -164,7 +164,7 @@ func (f *refusal) write(v *visit) {
 	z.SetHeader(h)
 	h.Set("X-Content-Type-Options", "nosniff")
 	if v.route != nil && v.route.Form == FormZETA {
-		v.send(f.status, z.Body())
+		_ = v.send(f.status, z.Body()) // the caller has gone
 		return
 	}
 	h.Del(zeta.HeaderOrigin)
@@ -176,7 +176,7 @@ func (f *refusal) write(v *visit) {
 	if err != nil {
 		panic(err) // texts always marshal
 	}
-	v.send(f.status, body)
+	_ = v.send(f.status, body) // as above
 }
 
 // inZETA returns the refusal in the form that clients of a ZETA Guard know.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/querschott/querschott/service"
 	"github.com/querschott/querschott/wire/zeta"
@@ -16,10 +17,11 @@ import (
 // pieceSize is how much of a long answer is recorded with one entry. No piece has room for more than maxPersons.
 const pieceSize = 32 << 10
 
+// maxPooled is how large a buffer may be that waits for the next answer.
+const maxPooled = 2 * pieceSize
+
 // answer reads the service's answer, whole or as the beginning of a long one.
-func (c *call) answer(ctx context.Context) (*service.Answer, error) {
-	unlink := context.AfterFunc(ctx, func() { c.cancel(context.Cause(ctx)) })
-	defer unlink()
+func (c *call) answer() (*service.Answer, error) {
 	resp := c.resp
 	if strings.EqualFold(strings.TrimSpace(resp.Header.Get(zeta.HeaderCause)), "proxy") {
 		return nil, errHeaders // gemSpec_ZETA A_26974-01
@@ -45,14 +47,15 @@ func (c *call) answer(ctx context.Context) (*service.Answer, error) {
 		stale(a.Header)
 	}
 	if !s.event {
-		var b bytes.Buffer
+		b := bodies.Get().(*bytes.Buffer)
+		b.Reset()
 		b.Grow(int(min(max(resp.ContentLength, 0), pieceSize)) + bytes.MinRead) // no more for what a service only promises
 		if _, err := b.ReadFrom(io.LimitReader(s.src, c.p.cfg.Limits.Buffer+1)); err != nil {
 			return nil, err
 		}
 		head := b.Bytes()
 		if int64(len(head)) <= c.p.cfg.Limits.Buffer {
-			whole, err := s.whole(a, head)
+			whole, err := s.whole(a, b)
 			if whole || err != nil {
 				return a, err
 			}
@@ -100,9 +103,12 @@ type stream struct {
 	pending found // of bytes that were held back
 }
 
+// bodies are buffers for whole answers.
+var bodies = sync.Pool{New: func() any { return &bytes.Buffer{} }}
+
 // whole counts a complete answer. It reports false for one that names more persons than an entry of the ledger has room for.
-func (s *stream) whole(a *service.Answer, data []byte) (bool, error) {
-	in := &found{}
+func (s *stream) whole(a *service.Answer, b *bytes.Buffer) (bool, error) {
+	in, data := &found{}, b.Bytes()
 	if s.count != nil {
 		err := s.count.write(data)
 		if err == nil {
@@ -122,14 +128,15 @@ func (s *stream) whole(a *service.Answer, data []byte) (bool, error) {
 	defer s.close()
 	s.conclude(a, in)
 	a.Body = data
+	if b.Cap() <= maxPooled {
+		a.Sent = func() { bodies.Put(b) }
+	}
 	if s.links != nil {
 		a.Body = append(s.links.write(nil, data), s.links.rest()...)
 	}
 	for name, values := range s.resp.Trailer {
-		if h := (http.Header{name: values}); len(values) > 0 {
-			if drop(h, notFromServices); len(h) > 0 {
-				a.Header[http.TrailerPrefix+name] = values
-			}
+		if len(values) > 0 && len(passing(http.Header{name: values}, notFromServices, 0)) > 0 {
+			a.Header[http.TrailerPrefix+name] = values
 		}
 	}
 	return true, nil

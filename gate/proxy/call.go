@@ -32,37 +32,39 @@ type call struct {
 
 	ctx    context.Context // of the request to the service
 	cancel context.CancelCauseFunc
+	unlink func() bool // lets the call outlive the context that it began with
 	limit  *time.Timer // of the whole answer
-	idle   *time.Timer // of the next bytes
+	idle   *time.Timer // of the next bytes; nil until some are waited for
 	late   bool        // no header came in time
 	once   sync.Once
 }
 
-// call sends the request and returns when the header of the answer is there.
-func (p *Proxy) call(ctx context.Context, r *gate.Request, v *view) (*call, error) {
+// begin makes a call that ends with ctx until it is unlinked.
+func (p *Proxy) begin(ctx context.Context, r *gate.Request, v *view) *call {
 	c := &call{p: p, r: r, v: v, body: &callerBody{r: r.Body}}
-	out, err := c.request(ctx)
+	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	c.unlink = context.AfterFunc(ctx, func() { c.cancel(context.Cause(ctx)) })
+	return c
+}
+
+// ask sends the request and returns when the header of the answer is there.
+func (c *call) ask(ctx context.Context) error {
+	out, err := c.request()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if c.way, err = p.lanes.enter(ctx, r.Compartment); err != nil {
-		return nil, err
-	}
-	return c, c.send(ctx, out)
+	return c.send(ctx, out)
 }
 
 // send gets the header of the answer. If it fails, the call is closed.
-func (c *call) send(ctx context.Context, out *http.Request) error {
-	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	c.ctx, c.cancel = own, cancel
-	unlink := context.AfterFunc(ctx, func() { c.cancel(context.Cause(ctx)) })
-	defer unlink()
+func (c *call) send(ctx context.Context, out *http.Request) (err error) {
+	if c.way, err = c.p.lanes.enter(ctx, c.r.Compartment); err != nil {
+		return err
+	}
 	c.limit = time.AfterFunc(c.p.cfg.Timeouts.Answer, func() { c.cancel(errTooSlow) })
-	c.idle = time.AfterFunc(time.Hour, func() { c.cancel(errSilent) })
-	c.idle.Stop()
-	resp, err := c.way.roundTrip(out.WithContext(own))
+	resp, err := c.way.roundTrip(out)
 	if err != nil {
-		c.late = isTimeout(context.Cause(own), err)
+		c.late = isTimeout(c.cause(), err)
 		c.close()
 		return c.failure(ctx, err)
 	}
@@ -71,7 +73,7 @@ func (c *call) send(ctx context.Context, out *http.Request) error {
 }
 
 // request makes the request that the service gets.
-func (c *call) request(ctx context.Context) (*http.Request, error) {
+func (c *call) request() (*http.Request, error) {
 	p, raw := c.p, c.r.Raw
 	path, ok := mapPath(raw.URL.EscapedPath(), p.public.EscapedPath(), p.upstream.EscapedPath())
 	if !ok {
@@ -87,12 +89,13 @@ func (c *call) request(ctx context.Context) (*http.Request, error) {
 	if err != nil {
 		return nil, zeta.Internal(c.r.ID, err)
 	}
-	out, err := http.NewRequestWithContext(ctx, raw.Method, target.String(), nil)
-	if err != nil {
-		return nil, querschott.Refuse(querschott.CodeInvalid, "the method or the target is not valid")
+	if !isToken(raw.Method) {
+		return nil, querschott.Refuse(querschott.CodeInvalid, "the method is not valid")
 	}
-	out.Header = header
-	if out.Host = raw.Host; p.cfg.Headers.Host == hostUpstream {
+	out := (&http.Request{
+		Method: raw.Method, URL: &target, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header, Host: raw.Host,
+	}).WithContext(c.ctx)
+	if p.cfg.Headers.Host == hostUpstream {
 		out.Host = p.upstream.Host
 	}
 	if raw.ContentLength != 0 {
@@ -113,7 +116,9 @@ func (c *call) counting(with counter) {
 func (c *call) close() {
 	c.once.Do(func() {
 		c.limit.Stop()
-		c.idle.Stop()
+		if c.idle != nil {
+			c.idle.Stop()
+		}
 		if c.resp != nil {
 			_ = c.resp.Body.Close() // nothing more is read
 		}
@@ -125,7 +130,11 @@ func (c *call) close() {
 
 // Read reads the answer's body; silence ends it.
 func (c *call) Read(b []byte) (int, error) {
-	c.idle.Reset(c.p.cfg.Timeouts.Idle)
+	if c.idle == nil {
+		c.idle = time.AfterFunc(c.p.cfg.Timeouts.Idle, func() { c.cancel(errSilent) })
+	} else {
+		c.idle.Reset(c.p.cfg.Timeouts.Idle)
+	}
 	n, err := c.resp.Body.Read(b)
 	c.idle.Stop()
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"mime"
 	"strings"
+	"sync"
 )
 
 // counter counts the records of an answer while it passes. It is fed before the bytes leave.
@@ -11,7 +12,7 @@ type counter interface {
 	write(b []byte) error // errUnreadable, from the first byte that it cannot make sense of
 	take() found          // what was found since the last call
 	finish() error        // at the end; errUnreadable if the answer is not complete
-	stop()                // releases what it holds, once
+	stop()                // releases what it holds, once; nothing is asked of it after that
 }
 
 // counterFor returns the counter of an answer, nil if there is nothing to look at.
@@ -36,8 +37,9 @@ func (r *rule) counterFor(contentType string) counter {
 		x := &fhirXML{resources: resources{onlyMatches: r.Records == recordsMatches}}
 		return &xmlCounter{x, newXMLFeed(x.see)}
 	case r.Count == countFHIR:
-		l := &fhirListener{resources: resources{onlyMatches: r.Records == recordsMatches}}
-		return &fhirJSON{scanner{hear: l}, l}
+		c := fhirs.Get().(*fhirJSON)
+		c.onlyMatches = r.Records == recordsMatches
+		return c
 	}
 	return newValues(r)
 }
@@ -63,7 +65,23 @@ type fhirJSON struct {
 	*fhirListener
 }
 
-func (c *fhirJSON) stop() {}
+// fhirs are counters that wait for their next answer.
+var fhirs = sync.Pool{New: func() any { return newFHIR() }}
+
+func newFHIR() *fhirJSON {
+	l := &fhirListener{}
+	return &fhirJSON{scanner{hear: l}, l}
+}
+
+func (c *fhirJSON) stop() {
+	if cap(c.text) > maxText {
+		c.text = nil
+	}
+	c.scanner.reset()
+	c.resources = resources{stack: c.stack[:0], entries: c.entries[:0]}
+	c.fhirListener.depth, c.fhirListener.key = 0, wordOther
+	fhirs.Put(c)
+}
 
 func (c *fhirJSON) finish() error {
 	if err := c.scanner.finish(); err != nil {
@@ -123,8 +141,7 @@ type lines struct {
 func newLines(r *rule) *lines {
 	l := &lines{}
 	if r.Count == countFHIR {
-		hear := &fhirListener{}
-		l.fhir = &fhirJSON{scanner{hear: hear}, hear}
+		l.fhir = newFHIR()
 		l.scanner = &l.fhir.scanner
 		return l
 	}

@@ -104,8 +104,9 @@ func inPieces(t *rapid.T, c counter, doc []byte) (found, error) {
 
 func whole(c counter, doc []byte) (found, error) {
 	err := errors.Join(c.write(doc), c.finish())
+	in := c.take()
 	c.stop()
-	return c.take(), err
+	return in, err
 }
 
 func personsIn(doc []byte) []querschott.KVNR {

@@ -39,7 +39,8 @@ type resources struct {
 	onlyMatches bool
 	stack       []resource
 	entries     []entry
-	fhir        bool // some resource had a type
+	fhir        bool   // some resource had a type
+	referred    string // the last reference to a person; most of an answer's are the same
 }
 
 func (t *resources) begin() {
@@ -117,7 +118,7 @@ func (t *resources) settle() {
 func (t *resources) take() found {
 	t.settle()
 	f := t.found
-	t.found = found{}
+	t.found, t.referred = found{}, ""
 	return f
 }
 
@@ -133,8 +134,12 @@ func (t *resources) identifier(f *fhirFrame) {
 }
 
 func (t *resources) reference(ref []byte) {
+	if string(ref) == t.referred {
+		return
+	}
 	if bytes.HasPrefix(ref, []byte("Patient/")) || bytes.Contains(ref, []byte("/Patient/")) {
-		t.found.person(string(ref))
+		t.referred = string(ref)
+		t.found.person(t.referred)
 	}
 }
 

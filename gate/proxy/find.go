@@ -81,7 +81,8 @@ type view struct {
 	host      string
 	rule      *rule // that fits; rules.other if none does
 	known     bool
-	variables map[string]string
+	variables []variable
+	rules     *rules // that looked
 	insurer   querschott.IK
 	persons   found
 }
@@ -99,7 +100,7 @@ func (rs *rules) look(r *http.Request) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &view{method: r.Method, path: path, query: query, header: r.Header, host: hostName(r.Host), rule: rs.other}
+	v := &view{method: r.Method, path: path, query: query, header: r.Header, host: hostName(r.Host), rule: rs.other, rules: rs}
 	for _, candidate := range rs.list {
 		variables, ok := candidate.fits(v)
 		if !ok {
@@ -144,8 +145,10 @@ func (v *view) values(f *finder) []string {
 	case "value":
 		return []string{f.name}
 	case "path":
-		if value, ok := v.variables[f.name]; ok {
-			return []string{value}
+		for _, named := range v.variables {
+			if named.name == f.name {
+				return []string{named.value}
+			}
 		}
 	case "query":
 		return parameters(v.query, f.name)

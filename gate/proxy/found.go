@@ -24,11 +24,20 @@ type found struct {
 	persons  []querschott.KVNR
 	others   []string // persons under names of the service's own
 	omitted  int      // others that had no room
-	types    map[string]uint32
+	types    []kindCount
 	included uint32
 
-	seen map[string]struct{}
+	seen map[string]struct{} // nil while the names are few
 }
+
+// kindCount is how many resources of a kind there are.
+type kindCount struct {
+	name string
+	n    uint32
+}
+
+// fewNames are compared one by one faster than they are put into a set.
+const fewNames = 8
 
 // person adds a person who was named in one of the ways of FHIR: a KVNR, "system|KVNR", "Patient/ID", a URL that ends so.
 func (f *found) person(text string) {
@@ -51,22 +60,38 @@ func (f *found) person(text string) {
 
 // add adds a person by KVNR or by a name of the service's own.
 func (f *found) add(name string, kvnr bool) {
-	if _, twice := f.seen[name]; twice {
+	if f.knows(name) {
 		return
 	}
 	if !kvnr && len(f.others) >= maxOthers {
 		f.omitted++
 		return
 	}
-	if f.seen == nil {
-		f.seen = map[string]struct{}{}
+	if f.seen != nil {
+		f.seen[name] = struct{}{}
 	}
-	f.seen[name] = struct{}{}
 	if kvnr {
 		f.persons = append(f.persons, querschott.KVNR(name))
 		return
 	}
 	f.others = append(f.others, name)
+}
+
+func (f *found) knows(name string) bool {
+	if f.seen == nil && len(f.persons)+len(f.others) < fewNames {
+		return slices.Contains(f.persons, querschott.KVNR(name)) || slices.Contains(f.others, name)
+	}
+	if f.seen == nil {
+		f.seen = map[string]struct{}{}
+		for _, p := range f.persons {
+			f.seen[string(p)] = struct{}{}
+		}
+		for _, o := range f.others {
+			f.seen[o] = struct{}{}
+		}
+	}
+	_, known := f.seen[name]
+	return known
 }
 
 // isName reports whether text may stand in the ledger as the name of a person in the service's own words.
@@ -89,13 +114,20 @@ func asKVNR(s string) (querschott.KVNR, bool) {
 }
 
 func (f *found) kind(name string, n uint32) {
-	if f.types == nil {
-		f.types = map[string]uint32{}
-	}
-	if _, ok := f.types[name]; !ok && (len(f.types) >= maxTypes || !isName(name)) {
+	i := f.indexOf(name)
+	if i < 0 && (len(f.types) >= maxTypes || !isName(name)) {
 		name = "other"
+		i = f.indexOf(name)
 	}
-	f.types[name] += n
+	if i < 0 {
+		i = len(f.types)
+		f.types = append(f.types, kindCount{name: name})
+	}
+	f.types[i].n += n
+}
+
+func (f *found) indexOf(kind string) int {
+	return slices.IndexFunc(f.types, func(k kindCount) bool { return k.name == kind })
 }
 
 // merge adds what else was found.
@@ -110,8 +142,8 @@ func (f *found) merge(g *found) {
 	for _, o := range g.others {
 		f.add(o, false)
 	}
-	for name, n := range g.types {
-		f.kind(name, n)
+	for _, k := range g.types {
+		f.kind(k.name, k.n)
 	}
 }
 
@@ -122,9 +154,9 @@ func (f *found) detail() []ledger.Field {
 		d = append(d, ledger.Field{Name: "records", Value: "unknown"})
 	}
 	if len(f.types) > 0 {
-		var kinds []string
-		for name, n := range f.types {
-			kinds = append(kinds, name+" "+strconv.FormatUint(uint64(n), 10))
+		kinds := make([]string, len(f.types))
+		for i, k := range f.types {
+			kinds[i] = k.name + " " + strconv.FormatUint(uint64(k.n), 10)
 		}
 		slices.Sort(kinds)
 		d = append(d, ledger.Field{Name: "resources", Value: strings.Join(kinds, ", ")})

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/querschott/querschott"
@@ -13,47 +14,52 @@ import (
 )
 
 // hopByHop are headers between two machines only (RFC 9110 7.6.1). The gate has removed them; that is not relied on.
-var hopByHop = []string{
+var hopByHop = setOf(
 	"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer",
 	"Transfer-Encoding", "Upgrade", "Http2-Settings",
-}
+)
 
 // notFromCallers are headers that would change what was checked, or that only a gate sets.
-var notFromCallers = []string{
+var notFromCallers = setOf(
 	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url", "X-Request-Id", "Expect",
 	"Accept-Encoding", "Content-Length", "Host",
-}
+)
 
 // notFromServices are headers of answers that are the gate's, or would lead callers past it.
-var notFromServices = []string{"X-Request-Id", "Alt-Svc", "Content-Length"}
+var notFromServices = setOf("X-Request-Id", "Alt-Svc", "Content-Length")
+
+func setOf(names ...string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[name] = true
+	}
+	return set
+}
 
 func reserved(name string) bool {
 	return strings.HasPrefix(name, "Zeta-") || strings.HasPrefix(name, "Querschott-")
 }
 
-// drop removes from h what may not pass, headers with '_' included: some services read them as '-'.
-func drop(h http.Header, names []string) {
+// passing returns what may pass of h, with room for more. Headers with '_' do not: some services read them as '-'. Values are
+// shared with h.
+func passing(h http.Header, names map[string]bool, room int) http.Header {
+	out := make(http.Header, len(h)+room)
+	for name, values := range h {
+		if !hopByHop[name] && !names[name] && !strings.Contains(name, "_") && !reserved(http.CanonicalHeaderKey(name)) {
+			out[name] = slices.Clip(values)
+		}
+	}
 	for _, line := range h["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {
-			h.Del(textproto.TrimString(name))
+			out.Del(textproto.TrimString(name))
 		}
 	}
-	for _, list := range [][]string{hopByHop, names} {
-		for _, name := range list {
-			delete(h, name)
-		}
-	}
-	for name := range h {
-		if reserved(http.CanonicalHeaderKey(name)) || strings.Contains(name, "_") {
-			delete(h, name)
-		}
-	}
+	return out
 }
 
 // outgoing returns the header that the service gets. A ZETA header that does not fit is an error.
 func (p *Proxy) outgoing(r *gate.Request, v *view) (http.Header, error) {
-	h := r.Raw.Header.Clone()
-	drop(h, notFromCallers)
+	h := passing(r.Raw.Header, notFromCallers, 9)
 	for name := range p.drop {
 		delete(h, name)
 	}
@@ -62,7 +68,7 @@ func (p *Proxy) outgoing(r *gate.Request, v *view) (http.Header, error) {
 		h.Del("Range")
 		h.Del("If-Range")
 	}
-	h["Accept-Encoding"] = []string{"identity"}
+	h["Accept-Encoding"] = identityOnly
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = nil // otherwise net/http writes its own
 	}
@@ -74,6 +80,8 @@ func (p *Proxy) outgoing(r *gate.Request, v *view) (http.Header, error) {
 	}
 	return h, nil
 }
+
+var identityOnly = []string{"identity"}
 
 // identify says who calls, in the form of a ZETA Guard. A caller who was not identified gets no header.
 func identify(h http.Header, r *gate.Request) error {
@@ -111,9 +119,9 @@ func (p *Proxy) forwarded(h http.Header, r *gate.Request) {
 	}
 	if p.cfg.Headers.XForwarded {
 		h.Set("X-Forwarded-For", strings.Join(append(h["X-Forwarded-For"], r.Remote.String()), ", "))
-		for name, value := range map[string]string{"X-Forwarded-Host": r.Raw.Host, "X-Forwarded-Proto": proto} {
-			if h.Get(name) == "" {
-				h.Set(name, value)
+		for _, more := range [...][2]string{{"X-Forwarded-Host", r.Raw.Host}, {"X-Forwarded-Proto", proto}} {
+			if h.Get(more[0]) == "" {
+				h.Set(more[0], more[1])
 			}
 		}
 	}
@@ -171,15 +179,18 @@ func anyName(names []string, name string) bool {
 
 // incoming returns the header that the caller gets.
 func (p *Proxy) incoming(in http.Header, host string) http.Header {
-	h := in.Clone()
-	drop(h, notFromServices)
+	h := passing(in, notFromServices, 0)
 	for _, name := range []string{"Location", "Content-Location"} {
 		if at := h.Get(name); at != "" {
 			h.Set(name, p.location(at, host))
 		}
 	}
-	for i, c := range h["Set-Cookie"] {
-		h["Set-Cookie"][i] = p.cookie(c)
+	if cookies := h["Set-Cookie"]; len(cookies) > 0 {
+		own := make([]string, len(cookies))
+		for i, c := range cookies {
+			own[i] = p.cookie(c)
+		}
+		h["Set-Cookie"] = own
 	}
 	return h
 }

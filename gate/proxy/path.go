@@ -109,10 +109,13 @@ func parseTemplate(text string) ([]segment, error) {
 	return template, nil
 }
 
+// variable is a variable of a path template and what it stands for.
+type variable struct{ name, value string }
+
 // fitPath reports whether the template describes the path, and what its variables stand for. Letters fit whatever their
 // case: a server that makes no difference must not see more than the rules did.
-func fitPath(template []segment, path []string) (map[string]string, bool) {
-	var variables map[string]string
+func fitPath(template []segment, path []string) ([]variable, bool) {
+	var variables []variable
 	for i, s := range template {
 		switch {
 		case s.anyRest:
@@ -120,10 +123,7 @@ func fitPath(template []segment, path []string) (map[string]string, bool) {
 		case i >= len(path):
 			return nil, false
 		case s.free:
-			if variables == nil {
-				variables = map[string]string{}
-			}
-			variables[s.name] = path[i]
+			variables = append(variables, variable{s.name, path[i]})
 		case !strings.EqualFold(s.name, path[i]):
 			return nil, false
 		}

@@ -116,7 +116,7 @@ func (p *Proxy) Locate(_ context.Context, r *gate.Request) (gate.Place, error) {
 	if err != nil {
 		return gate.Place{}, err
 	}
-	place := gate.Place{Insurer: v.insurer, Known: v.known}
+	place := gate.Place{Insurer: v.insurer, Known: v.known, Found: v}
 	if len(v.persons.persons) == 1 && len(v.persons.others) == 0 {
 		place.Person = v.persons.persons[0]
 	}
@@ -136,8 +136,12 @@ func (p *Proxy) Writes(r *gate.Request) bool {
 	return true
 }
 
-// look finds out all that can be known of a request, and refuses one that the service must not see.
+// look finds out all that can be known of a request, and refuses one that the service must not see. What [Proxy.Locate] has
+// found out is not looked for again.
 func (p *Proxy) look(r *gate.Request) (*view, error) {
+	if v, ok := r.Place.Found.(*view); ok && v.rules == p.rules {
+		return v, nil
+	}
 	v, err := p.rules.look(r.Raw)
 	if err == nil {
 		v.findPersons()
@@ -193,11 +197,12 @@ func (p *Proxy) Backend(ctx context.Context, r *gate.Request) (*service.Answer, 
 			return nil, querschott.Refuse(querschott.CodeForbidden, "no rule describes this request")
 		}
 	}
-	c, err := p.call(ctx, r, v)
-	if err != nil {
+	c := p.begin(ctx, r, v)
+	defer c.unlink()
+	if err := c.ask(ctx); err != nil {
 		return nil, err
 	}
-	a, err := c.answer(ctx)
+	a, err := c.answer()
 	if err != nil {
 		c.close()
 		return nil, c.failure(ctx, err)

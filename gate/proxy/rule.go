@@ -212,7 +212,7 @@ func (r *rule) compileXPath() error {
 }
 
 // fits reports whether the rule describes the request.
-func (r *rule) fits(v *view) (map[string]string, bool) {
+func (r *rule) fits(v *view) ([]variable, bool) {
 	method := v.method
 	if method == http.MethodHead && !slices.Contains(r.Methods, method) {
 		method = http.MethodGet

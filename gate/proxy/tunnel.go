@@ -32,17 +32,15 @@ func (p *Proxy) Tunnel(ctx context.Context, r *gate.Request) (*gate.Passage, err
 			return nil, querschott.Refuse(querschott.CodeForbidden, "no rule describes this request")
 		}
 	}
-	c := &call{p: p, r: r, v: v, body: &callerBody{r: r.Body}}
-	out, err := c.request(ctx)
+	c := p.begin(ctx, r, v)
+	defer c.unlink()
+	out, err := c.request()
 	if err != nil {
 		return nil, err
 	}
 	out.Body, out.ContentLength = nil, 0
 	out.Header.Set("Connection", "Upgrade")
 	out.Header.Set("Upgrade", "websocket")
-	if c.way, err = p.lanes.enter(ctx, r.Compartment); err != nil {
-		return nil, err
-	}
 	if err := c.send(ctx, out); err != nil {
 		return nil, err
 	}
@@ -52,7 +50,7 @@ func (p *Proxy) Tunnel(ctx context.Context, r *gate.Request) (*gate.Passage, err
 // passage reads what the service says to the switch.
 func (c *call) passage(ctx context.Context, key string) (*gate.Passage, error) {
 	if c.resp.StatusCode != http.StatusSwitchingProtocols {
-		a, err := c.answer(ctx)
+		a, err := c.answer()
 		if err != nil {
 			c.close()
 			return nil, c.failure(ctx, err)
