@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"hash"
 	"strconv"
 	"sync"
 	"time"
@@ -24,11 +25,17 @@ type years struct {
 
 	mu    sync.Mutex // guards the fields below
 	known map[string][]byte
-	err   error // why the coming year's secrets could not be made; nil if they are there
+	macs  map[insurerYear]*sync.Pool // of hash.Hash, with the secrets of access events that are known
+	err   error                      // why the coming year's secrets could not be made; nil if they are there
+}
+
+type insurerYear struct {
+	insurer querschott.IK
+	year    int
 }
 
 func newYears(k *seal.Keyring, insurers []Insurer) *years {
-	y := &years{keyring: k, insurers: []querschott.IK{""}, known: map[string][]byte{}}
+	y := &years{keyring: k, insurers: []querschott.IK{""}, known: map[string][]byte{}, macs: map[insurerYear]*sync.Pool{}}
 	for _, in := range insurers {
 		y.insurers = append(y.insurers, in.IK)
 	}
@@ -104,16 +111,41 @@ func (y *years) pseudonym(in querschott.IK, p querschott.KVNR, now time.Time) st
 		return ""
 	}
 	now = now.UTC()
-	secret, err := y.named(accessSecret(in, now.Year()))
+	macs, err := y.macsOf(in, now.Year())
 	if err != nil {
 		return "" // the ledger, which needs a secret of the same year, has refused the request by then
 	}
+	h := macs.Get().(hash.Hash)
+	defer macs.Put(h)
+	h.Reset()
 	var room [64]byte
 	b := append(room[:0], 'Q', '0'+byte((now.Month()+2)/3), 0)
 	b = append(b, p.Reveal()...)
-	h := hmac.New(sha256.New, secret)
 	_, _ = h.Write(b) // never fails
 	return hex.EncodeToString(h.Sum(room[:0])[:16])
+}
+
+// macsOf returns what makes pseudonyms of an insurer's and year's access events.
+func (y *years) macsOf(in querschott.IK, year int) (*sync.Pool, error) {
+	key := insurerYear{in, year}
+	y.mu.Lock()
+	macs := y.macs[key]
+	y.mu.Unlock()
+	if macs != nil {
+		return macs, nil
+	}
+	name := accessSecret(in, year)
+	secret, err := y.named(name)
+	if err != nil {
+		return nil, err
+	}
+	macs = &sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }}
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.known[name] != nil {
+		y.macs[key] = macs
+	}
+	return macs, nil
 }
 
 // trouble says, in the last weeks of a year, that the next one is not provided for.
