@@ -398,7 +398,7 @@ func (n *Node) tellDeed(ctx context.Context, r *contain.Run, d *contain.Deed) er
 		{Name: "incident", Value: r.Case},
 	}
 	n.log.Info("containment", "run", r.ID, "state", string(d.State), "alarm", r.Alarm.Detector+"/"+r.Alarm.Cause, "effect", d.Effect)
-	_, err := n.ledger.Append(ctx, e)
+	err := n.append(ctx, e)
 	if r.Case != "" && d.State == contain.Done && holdsCredential(d) {
 		n.reach.ask(r.Case)
 	}
