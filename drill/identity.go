@@ -176,14 +176,19 @@ func (i *Identity) TLS() tls.Certificate {
 
 // Write writes <dir>/<name>.crt and <dir>/<name>.key in PEM form, readable by their owner only.
 func (i *Identity) Write(dir, name string) error {
+	return i.WriteFiles(filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key"))
+}
+
+// WriteFiles writes certificate and key into these files, as Write does.
+func (i *Identity) WriteFiles(cert, key string) error {
 	der, err := x509.MarshalPKCS8PrivateKey(i.Key)
 	if err != nil {
-		return fmt.Errorf("couldn't encode the key of %s: %w", name, err)
+		return fmt.Errorf("couldn't encode the key for %s: %w", key, err)
 	}
-	if err := writePEM(dir, name+".key", "PRIVATE KEY", der); err != nil {
+	if err := writePEM(filepath.Dir(key), filepath.Base(key), "PRIVATE KEY", der); err != nil {
 		return err
 	}
-	return writePEM(dir, name+".crt", "CERTIFICATE", i.Certificate.Raw)
+	return writePEM(filepath.Dir(cert), filepath.Base(cert), "CERTIFICATE", i.Certificate.Raw)
 }
 
 func writePEM(dir, name, kind string, der []byte) error {

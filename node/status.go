@@ -111,6 +111,7 @@ type Addresses struct {
 	Metrics  string `json:"metrics,omitempty"`
 	Gates    string `json:"gates,omitempty"` // for gates that follow
 	Control  string `json:"control"`
+	Issuer   string `json:"issuer,omitempty"` // of tokens for development
 }
 
 // Spool is what waits.
@@ -322,6 +323,9 @@ func (n *Node) Addresses() Addresses {
 			scheme = "https://"
 		}
 		a.Console = scheme + n.sockets.web.Addr().String()
+	}
+	if d := n.opt.DevIssuer; d != nil {
+		a.Issuer = d.Access
 	}
 	return a
 }

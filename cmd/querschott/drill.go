@@ -18,7 +18,7 @@ import (
 
 func (a *app) drillCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "drill", Short: "Play invented attacks: how soon are they noticed, and what do they get"}
-	cmd.AddCommand(a.drillRun(), a.drillEval())
+	cmd.AddCommand(a.drillRun(), a.drillPrepare(), a.drillEval())
 	return cmd
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/querschott/querschott/drill/attack"
 	"github.com/querschott/querschott/drill/run"
 	"github.com/querschott/querschott/internal/disk"
+	"github.com/querschott/querschott/node"
 )
 
 func (a *app) drillRun() *cobra.Command {
@@ -26,12 +27,15 @@ func (a *app) drillRun() *cobra.Command {
 		Short: "Play a drill through the real entrances of a running platform",
 		Long: `Play a drill through the real entrances: the attacker reads through the HTTPS entrance with real tokens, practices send
 mail and check cards, clerks work. With --data the platform is the demonstration that runs in that directory, or a node there
-whose configuration says 'drill: true'; without it a throwaway platform is started and removed again.
+whose configuration says 'drill: true'; without it a throwaway platform is started and removed again. Such a node comes to be by
+'init --drill' and 'drill prepare', is started with 'serve', and two operators open its doors; the drill brings the insured
+persons' data and takes tokens for clerks, practices and the attacker by itself, and says what is missing.
 
 The report compares what the platform says (alarms, doors, scope) with what the attacker really got. What could not be
 measured is null. The command fails if a condition is not met.`,
 		Example: `  querschott drill run january-2023 --report -
   querschott drill run april-2023 --data ./demo --report april.json
+  querschott drill run january-2023 --data ./exercise --report -
   querschott drill run my-attack.yaml --seed 7`,
 		Args: limitArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -116,6 +120,9 @@ func (a *app) showDrill(cmd *cobra.Command, r *run.Report, to string) error {
 		_, err = cmd.OutOrStdout().Write(data)
 	case to != "":
 		err = disk.WriteFile(disk.OS{}, to, data)
+	}
+	if r.Mode == node.ModeDrill {
+		fmt.Fprintln(cmd.ErrOrStderr(), "EXERCISE / ÜBUNG")
 	}
 	for _, c := range r.Conditions {
 		mark := "passed"

@@ -90,14 +90,17 @@ func askPassphrase() ([]byte, error) {
 func (a *app) initCommand() *cobra.Command {
 	var operators []string
 	var domain string
-	var passphrase bool
+	var passphrase, exercise bool
 	cmd := &cobra.Command{
 		Use:   "init DIR",
 		Short: "Make a node's directory: commented configuration, keyring, operators' keys",
 		Long: `Make a node's directory. Nothing that exists is overwritten. Give each operator the key file under DIR/operators and
-delete it there; keep DIR/unlock.key on another medium than the data.`,
-		Example: "  querschott init /etc/querschott --domain kassen.example --operator anna --operator ben",
-		Args:    limitArgs(cobra.ExactArgs(1)),
+delete it there; keep DIR/unlock.key on another medium than the data.
+
+--drill makes one for exercises, with an HTTP entrance and issuers that give every token to everybody: never for real data.`,
+		Example: `  querschott init /etc/querschott --domain kassen.example --operator anna --operator ben
+  querschott init ./exercise --drill`,
+		Args: limitArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg := node.Default()
 			if domain != "" {
@@ -105,6 +108,9 @@ delete it there; keep DIR/unlock.key on another medium than the data.`,
 				cfg.Mail.StatusPage = "https://status." + domain + "/"
 			}
 			opt := node.InitOptions{Config: cfg, Passphrase: askPassphrase}
+			if exercise {
+				opt.Config.Drill, opt.Config.HTTP.Listen, opt.Config.HTTP.DevIssuers = true, "127.0.0.1:8443", true
+			}
 			if passphrase {
 				opt.Config.Keyring.Unlock = "passphrase"
 			}
@@ -117,6 +123,10 @@ delete it there; keep DIR/unlock.key on another medium than the data.`,
 			}
 			return a.show(cmd, map[string]any{"config": args[0] + "/" + node.ConfigFile, "data": made.Data, "key": made.Keyring.Key, "operators": operators},
 				func(w io.Writer) {
+					if exercise {
+						fmt.Fprintf(w, initDrillNext, args[0], args[0]+"/"+node.ConfigFile)
+						return
+					}
 					fmt.Fprintf(w, `Made %[1]s.
 
 Next:
@@ -133,9 +143,22 @@ Next:
 	cmd.Flags().StringArrayVar(&operators, "operator", []string{"anna", "ben"}, "operators to make keys for; opening a door takes two")
 	cmd.Flags().StringVar(&domain, "domain", "", "name of the platform, part of the ledgers' and keys' names")
 	cmd.Flags().BoolVar(&passphrase, "passphrase", false, "protect the key file by a passphrase")
+	cmd.Flags().BoolVar(&exercise, "drill", false, "for exercises only: what 'querschott drill run --data' may attack")
 	cmd.AddCommand(a.initGate())
 	return cmd
 }
+
+// initDrillNext says how a directory for exercises comes to its first drill.
+const initDrillNext = `Made %[1]s: a node for exercises. Everything that it says and writes is marked as such.
+
+Next:
+  1. querschott drill prepare %[1]s
+  2. querschott --config %[2]s serve
+  3. two operators open the doors, in another terminal:
+     querschott --config %[2]s door set all open --key %[1]s/operators/anna.key --reason drill
+     querschott --config %[2]s door approve --all --key %[1]s/operators/ben.key
+  4. querschott drill run january-2023 --data %[1]s --report -
+`
 
 func (a *app) initGate() *cobra.Command {
 	var g node.Gate

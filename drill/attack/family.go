@@ -293,6 +293,11 @@ func (f *Family) perDay() float64 {
 	}
 }
 
+// Fastest is how many requests a minute a credential makes at most, on average over the hours of a day.
+func (f *Family) Fastest() float64 {
+	return f.Rate.Persons.To * f.perDay() / float64(f.Rate.Hours.To-f.Rate.Hours.From)
+}
+
 // lineOf finds the line of a key such as who.channel; that of the file's beginning if the key is not there.
 func lineOf(n *yaml.Node, key string) int {
 	line := n.Line

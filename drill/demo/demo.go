@@ -270,13 +270,18 @@ func (p *Platform) initOptions() node.InitOptions {
 	cfg.HTTP.Certificate, cfg.HTTP.Key = "server.crt", "server.key"
 	cfg.HTTP.AccessLog, cfg.HTTP.DevIssuers = "access.ndjson", true
 	opt := node.InitOptions{Config: cfg, Operators: operators}
-	for _, in := range p.world.Insurers() {
-		opt.Insurers = append(opt.Insurers, node.Insurer{
-			IK: in.IK, Name: in.Name, Insured: in.Insured, Addresses: []string{string(in.Address)},
-			Services: services,
+	opt.Insurers = insurersOf(p.world)
+	return opt
+}
+
+// insurersOf are a world's insurers as a node has them.
+func insurersOf(w *drill.World) (list []node.Insurer) {
+	for _, in := range w.Insurers() {
+		list = append(list, node.Insurer{
+			IK: in.IK, Name: in.Name, Insured: in.Insured, Addresses: []string{string(in.Address)}, Services: services,
 		})
 	}
-	return opt
+	return list
 }
 
 func orFree(address string) string {
@@ -292,21 +297,23 @@ func (p *Platform) accounts() error {
 	if err != nil {
 		return err
 	}
-	password := func(address string, role querschott.Role) (string, error) {
-		for _, a := range acc.List() {
-			if a.Address == address {
-				return acc.Renew(address)
-			}
-		}
-		return acc.Add(address, role)
-	}
 	practice := string(p.world.Practices()[0].KIM)
 	p.file.Practice.Address, p.file.Relay.Address = practice, relay
-	if p.file.Practice.Password, err = password(practice, querschott.RolePractice); err != nil {
+	if p.file.Practice.Password, err = password(acc, practice, querschott.RolePractice); err != nil {
 		return err
 	}
-	p.file.Relay.Password, err = password(relay, querschott.RoleRelay)
+	p.file.Relay.Password, err = password(acc, relay, querschott.RoleRelay)
 	return err
+}
+
+// password gives an account a fresh password, and makes it if there is none.
+func password(acc *ident.Accounts, address string, role querschott.Role) (string, error) {
+	for _, a := range acc.List() {
+		if a.Address == address {
+			return acc.Renew(address)
+		}
+	}
+	return acc.Add(address, role)
 }
 
 // openDoors has both operators sign the opening of every door that was never moved.
@@ -395,12 +402,14 @@ func (p *Platform) practices(context.Context) error {
 	return nil
 }
 
-func (p *Platform) write() error {
-	data, err := json.MarshalIndent(p.file, "", "  ")
+func (p *Platform) write() error { return p.file.write(demoFile) }
+
+func (f *File) write(name string) error {
+	data, err := json.MarshalIndent(f, "", "  ")
 	if err != nil {
 		return err
 	}
-	return disk.WriteFile(disk.OS{}, filepath.Join(p.opt.Dir, "demo.json"), append(data, '\n'))
+	return disk.WriteFile(disk.OS{}, filepath.Join(f.Dir, name), append(data, '\n'))
 }
 
 // File returns what demo.json says.

@@ -46,7 +46,7 @@ func Blackout(ctx context.Context, p *Platform, opt Options) (*Report, error) {
 	}
 	defer s.stop()
 	s.report.Factor = realHours * 3600 / dark.Seconds()
-	b := &blackout{stage: s, prober: &thief{p: p}, probers: map[querschott.Actor]bool{}}
+	b := &blackout{stage: s, prober: &thief{p: p}, probers: map[querschott.Actor]bool{}, tag: freshTag()}
 	if b.signers, b.names, err = p.signers(); err != nil {
 		return nil, err
 	}
@@ -77,6 +77,7 @@ type blackout struct {
 	names   []querschott.Actor
 	prober  *thief // who reaches nobody
 	probers map[querschott.Actor]bool
+	tag     string // of their names
 
 	shut    []querschott.Compartment
 	slowest atomic.Int64 // ns: of a closing order, until it was obeyed
@@ -87,7 +88,7 @@ type blackout struct {
 func (b *blackout) indicator(ctx context.Context) error {
 	b.prober.first = time.Now()
 	b.opt.Progress("somebody tries other insurers' desks")
-	e, err := b.probe(ctx, "prober", proberOf+1)
+	e, err := b.probe(ctx, "prober."+b.tag, proberOf+1)
 	if err != nil {
 		return err
 	}
@@ -118,7 +119,7 @@ func (b *blackout) indicator(ctx context.Context) error {
 
 // reached asks the platform whom the prober's credential reached, and has it prove that it was nobody.
 func (b *blackout) reached(ctx context.Context) error {
-	_, credential := b.alarms.about(b.p.employee(b.p.world.Insurers()[proberOf], "prober").actor())
+	_, credential := b.alarms.about(b.p.employee(b.p.world.Insurers()[proberOf], "prober."+b.tag).actor())
 	if credential == "" {
 		return nil
 	}
@@ -256,6 +257,7 @@ func (b *blackout) judge() {
 	r.require("practices and desks are told in under 5 minutes", b.told != nil && *b.told < tellWithin.Seconds(), "by the refusal itself, with incident and status page: "+seconds(b.told))
 	r.require("every closing was obeyed when its order was answered", len(r.Closed) >= len(b.shut), "the slowest after "+time.Duration(b.slowest.Load()).Round(time.Millisecond).String())
 	b.judgeReopening()
+	b.nobodyHeld()
 	r.require("staff and practices had no errors but refusals by doors", r.Staff.Errors == 0 && r.Cards.Errors == 0, r.Staff.Trouble+r.Cards.Trouble)
 	r.judge()
 }

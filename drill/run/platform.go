@@ -4,13 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -25,6 +23,8 @@ import (
 // Platform is a running platform, seen from outside.
 type Platform struct {
 	file  demo.File
+	mode  string // of the node: node.ModeDrill or node.ModeDemo
+	bare  bool   // a node of its own: no demonstration fills its cells
 	world *drill.World
 	node  *node.Client
 	http  *http.Client
@@ -36,25 +36,28 @@ const patience = 20 * time.Second
 
 // Attach finds the platform that runs in a directory.
 func Attach(ctx context.Context, dir string) (*Platform, error) {
-	p := &Platform{}
-	data, err := os.ReadFile(filepath.Join(dir, "demo.json"))
+	f, err := demo.Find(dir)
 	if err != nil {
-		return nil, fmt.Errorf("couldn't find the platform in %s; is a demonstration running there? %w", dir, err)
+		return nil, err
 	}
-	if err := json.Unmarshal(data, &p.file); err != nil {
-		return nil, fmt.Errorf("couldn't read demo.json: %w", err)
-	}
+	p := &Platform{file: *f}
 	cfg, err := node.LoadConfig(p.file.Config)
 	if err != nil {
 		return nil, err
 	}
 	p.node = node.NewClient(cfg)
 	s, err := p.node.Status(ctx)
+	if errors.Is(err, node.ErrNotRunning) {
+		return nil, fmt.Errorf("%w in %s: 'querschott serve --config %s' starts it, unless it is a demonstration", err, dir, p.file.Config)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if s.Mode == "" {
+	if p.mode = s.Mode; p.mode == "" {
 		return nil, errors.New("this node is a real one: a drill attacks only a demonstration, or a node whose configuration says drill: true")
+	}
+	if err := p.enter(&s.Addresses); err != nil {
+		return nil, err
 	}
 	pem, err := os.ReadFile(p.file.CA)
 	if err != nil {
@@ -66,6 +69,59 @@ func Attach(ctx context.Context, dir string) (*Platform, error) {
 	p.http = p.client()
 	p.world = drill.NewWorld(p.file.Seed, drill.DefaultInsurers, p.file.Persons)
 	return p, nil
+}
+
+// enter takes the addresses of a running node where the file names none.
+func (p *Platform) enter(at *node.Addresses) error {
+	p.bare = p.file.HTTP == ""
+	var errs error
+	for _, a := range []struct {
+		at           *string
+		now, lacking string
+	}{
+		{&p.file.HTTP, at.HTTP, "the node has no HTTP entrance: set http.listen"},
+		{&p.file.SMTPS, at.TLS, "the node has no mail entrance: set mail.tls"},
+		{&p.file.Issuer, at.Issuer, "the node has no issuers for development, so nobody in the drill gets a token: set http.dev_issuers: true"},
+	} {
+		if *a.at == "" {
+			if *a.at = a.now; a.now == "" {
+				errs = errors.Join(errs, errors.New(a.lacking))
+			}
+		}
+	}
+	if errs != nil {
+		return fmt.Errorf("%w (in %s, and start it again)", errs, p.file.Config)
+	}
+	return nil
+}
+
+// serving refuses to begin while desks do not answer that the drill needs.
+func (p *Platform) serving(ctx context.Context, insurers []*drill.Insurer) error {
+	doors, err := p.doors(ctx)
+	if err != nil {
+		return err
+	}
+	shut := 0
+	var one node.DoorView
+	for _, in := range insurers {
+		for _, s := range []querschott.Service{querschott.Desk, querschott.VSDM} {
+			c := querschott.Compartment{Insurer: in.IK, Service: s}
+			d, known := doors[c]
+			if !known {
+				return fmt.Errorf("the running node does not know %s: start it again, it takes in insurers when it starts", c)
+			}
+			if d.To != querschott.Open && d.To != querschott.ReadOnly {
+				one = d
+				shut++
+			}
+		}
+	}
+	if shut == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d doors that the drill goes through are shut (%s: %s), so nothing could be read; two operators open them: "+
+		"'querschott --config %[4]s door set all open --key KEY --reason drill', then 'querschott --config %[4]s door approve --all --key KEY'",
+		shut, one.Compartment, one.To, p.file.Config)
 }
 
 // client is one caller's own connections.
@@ -136,33 +192,48 @@ const atOnce = 200
 func (p *Platform) know(ctx context.Context, in *drill.Insurer, most int) (int, error) {
 	first, persons := in.Persons()
 	persons = min(persons, most)
-	now := time.Now()
 	for from := 0; from < persons; from += atOnce {
-		var files []node.ImportedFile
+		var list []drill.Person
 		for k := from; k < min(from+atOnce, persons); k++ {
-			data, err := vsd.Render(p.world.MasterData(p.world.Person(first+k)), vsd.V11, vsd.JSON, vsd.Envelope{
-				ID: vsd.NewID(now, [10]byte{byte(k), byte(k >> 8)}), Created: vsd.InstantOf(now),
-			})
-			if err != nil {
-				return 0, err
-			}
-			files = append(files, node.ImportedFile{Name: fmt.Sprint(first + k), Data: data})
+			list = append(list, p.world.Person(first+k))
 		}
-		done, err := p.node.Import(ctx, files)
-		if err != nil {
+		if err := p.deliver(ctx, list...); err != nil {
 			return 0, err
-		}
-		for _, why := range done.Refused {
-			return 0, fmt.Errorf("couldn't deliver master data: %s", why)
 		}
 	}
 	return persons, nil
+}
+
+// deliver brings the master data of some persons into their cells.
+func (p *Platform) deliver(ctx context.Context, persons ...drill.Person) error {
+	now := time.Now()
+	var files []node.ImportedFile
+	for _, who := range persons {
+		data, err := vsd.Render(p.world.MasterData(who), vsd.V11, vsd.JSON, vsd.Envelope{
+			ID: vsd.NewID(now, [10]byte{byte(who.Index), byte(who.Index >> 8), byte(who.Index >> 16)}), Created: vsd.InstantOf(now),
+		})
+		if err != nil {
+			return err
+		}
+		files = append(files, node.ImportedFile{Name: fmt.Sprint(who.Index), Data: data})
+	}
+	done, err := p.node.Import(ctx, files)
+	if err != nil {
+		return err
+	}
+	for _, why := range done.Refused {
+		return fmt.Errorf("couldn't deliver master data: %s", why)
+	}
+	return nil
 }
 
 // signers are the two operators.
 func (p *Platform) signers() (list []note.Signer, names []querschott.Actor, err error) {
 	for _, o := range p.file.Operators {
 		s, err := node.LoadOperatorKey(o.Key)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, nil, fmt.Errorf("this drill closes and opens doors, and the key of the operator %s is not there: put it at %s for the exercise", o.Name, o.Key)
+		}
 		if err != nil {
 			return nil, nil, err
 		}

@@ -104,7 +104,7 @@ func (s *show) say(format string, args ...any) {
 	s.Say(strings.TrimSpace(fmt.Sprintf(format, args...)))
 }
 
-// prepare steals a credential of its own: one that an earlier attack used may be held still.
+// prepare steals one credential.
 func (s *show) prepare(ctx context.Context) error {
 	f, err := Find(January)
 	if err != nil {
@@ -113,9 +113,6 @@ func (s *show) prepare(ctx context.Context) error {
 	f.Who.Spares = attack.Range{}
 	if s.t, err = newThief(s.p, newLand(s.p.world, showKnown), f, s.Seed, 0); err != nil {
 		return err
-	}
-	for _, h := range s.t.hands {
-		h.name += time.Now().Format(".150405")
 	}
 	return s.t.prepare(ctx)
 }

@@ -155,7 +155,7 @@ func (b *blackout) follow(ctx context.Context, c *climb) error {
 		if !provoked && c.last[at] == badAt {
 			provoked = true
 			b.opt.Progress("somebody of %s tries other insurers' desks again", at.Insurer)
-			if _, err := b.probe(ctx, "prober.again", waves); err != nil {
+			if _, err := b.probe(ctx, "prober.again."+b.tag, waves); err != nil {
 				return err
 			}
 		}

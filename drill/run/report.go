@@ -18,12 +18,15 @@ type Report struct {
 	FalseAlarms    *float64 `json:"false_alarms_per_day"` // at the rate of the drill
 	Scope          *Scope   `json:"scope"`
 
+	Mode       string      `json:"mode"` // of the node: "drill" (an exercise) or "demo" (a demonstration); a real one is never attacked
 	Seed       uint64      `json:"seed"`
-	Seconds    float64     `json:"seconds"` // from the beginning of the ordinary work to its end
-	Factor     float64     `json:"factor"`  // how much faster the attack or the traffic was than what it stands for
+	Seconds    float64     `json:"seconds"`                    // from the beginning of the ordinary work to its end
+	Factor     float64     `json:"factor"`                     // how much faster the attack or the traffic was than what it stands for
+	Notes      []string    `json:"played_otherwise,omitempty"` // than the family says, compressed time among it
 	Thefts     []Theft     `json:"credentials"`
 	Reopening  *Reopening  `json:"reopening,omitempty"`
 	Staff      Work        `json:"staff"`
+	Held       []string    `json:"wrongly_held"` // clerks, who only worked
 	Cards      Work        `json:"cards"`
 	Conditions []Condition `json:"conditions"`
 	Passed     bool        `json:"passed"`
@@ -74,8 +77,12 @@ type Theft struct {
 // Work counts what became of ordinary work.
 type Work struct {
 	Done    uint64 `json:"done"`
-	Refused uint64 `json:"refused"` // by a door
-	Errors  uint64 `json:"errors"`  // everything else
+	Refused uint64 `json:"refused"`               // by a door
+	Again   uint64 `json:"retries"`               // of clerks: how often they came back with the same question
+	Served  uint64 `json:"served_after_a_retry"`  // questions
+	GivenUp uint64 `json:"given_up"`              // questions
+	Held    uint64 `json:"refused_as_credential"` // as if the credential were held
+	Errors  uint64 `json:"errors"`                // everything else
 	Trouble string `json:"trouble,omitempty"`
 }
 
@@ -84,10 +91,15 @@ type Condition struct {
 	Text   string `json:"text"`
 	Passed bool   `json:"passed"`
 	Found  string `json:"found,omitempty"`
+	Timed  bool   `json:"timed,omitempty"` // it compares with a clock: a machine that has other things to do can fail it
 }
 
 func (r *Report) require(text string, passed bool, found string) {
-	r.Conditions = append(r.Conditions, Condition{text, passed, found})
+	r.Conditions = append(r.Conditions, Condition{Text: text, Passed: passed, Found: found})
+}
+
+func (r *Report) requireInTime(text string, passed bool, found string) {
+	r.Conditions = append(r.Conditions, Condition{Text: text, Passed: passed, Found: found, Timed: true})
 }
 
 // judge says whether every condition is met.

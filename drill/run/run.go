@@ -12,7 +12,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/contain"
 	"github.com/querschott/querschott/drill/attack"
+	"github.com/querschott/querschott/node"
 	"github.com/querschott/querschott/scope"
 )
 
@@ -83,7 +85,13 @@ type stage struct {
 
 // open prepares everything and begins the ordinary work.
 func open(ctx context.Context, p *Platform, name string, v volume, opt Options) (*stage, error) {
-	s := &stage{p: p, opt: opt, report: &Report{Drill: name, Seed: opt.Seed, Factor: 1, Closed: []string{}, Thefts: []Theft{}}, seen: map[querschott.Compartment]bool{}}
+	s := &stage{p: p, opt: opt, report: &Report{Drill: name, Mode: p.mode, Seed: opt.Seed, Factor: 1, Closed: []string{}, Thefts: []Theft{}, Held: []string{}}, seen: map[querschott.Compartment]bool{}}
+	if p.mode == node.ModeDrill {
+		opt.Progress("EXERCISE / ÜBUNG: status, page, mail and ledger of this node say so")
+	}
+	if err := p.serving(ctx, p.world.Insurers()[:v.insurers]); err != nil {
+		return nil, err
+	}
 	opt.Progress("bringing persons' data into the cells, and tokens to %d clerks", v.insurers*v.clerks)
 	var err error
 	if s.traffic, err = newTraffic(ctx, p, v); err != nil {
@@ -158,6 +166,9 @@ func (s *stage) close(ctx context.Context) error {
 	}
 	r.Mail.Held = held
 	r.Staff, r.Cards = s.traffic.staff(), s.traffic.cards()
+	if r.Held, err = s.wronglyHeld(ctx); err != nil {
+		return err
+	}
 	doors, err := s.p.doors(ctx)
 	for c, d := range doors {
 		switch {
@@ -169,6 +180,37 @@ func (s *stage) close(ctx context.Context) error {
 	}
 	slices.Sort(r.Closed)
 	return err
+}
+
+// wronglyHeld returns the clerks whose credentials were held since the beginning.
+func (s *stage) wronglyHeld(ctx context.Context) ([]string, error) {
+	list := []string{}
+	runs, err := s.p.node.Runs(ctx)
+	for i := range runs {
+		r := &runs[i]
+		if r.Began.Before(s.begun) || !slices.ContainsFunc(r.Deeds, holds) {
+			continue
+		}
+		for _, c := range s.traffic.clerks {
+			if c.actor() == r.Alarm.Actor && !slices.Contains(list, string(c.actor())) {
+				list = append(list, string(c.actor()))
+			}
+		}
+	}
+	return list, err
+}
+
+// holds reports whether a deed has refused somebody's credential.
+func holds(d *contain.Deed) bool {
+	a := d.Action
+	return a != nil && (a.Kind == contain.HoldCredential || a.Kind == contain.HoldSession) && !slices.Contains([]contain.State{contain.Asked, contain.Refused, contain.Lapsed}, d.State)
+}
+
+// nobodyHeld is the condition about those who only worked, and came back when a door had refused them.
+func (s *stage) nobodyHeld() {
+	w := &s.report.Staff
+	s.report.require("nobody was held who only worked", len(s.report.Held) == 0 && w.Held == 0,
+		fmt.Sprintf("%v; clerks were refused %d times by doors and came back %d times, %d questions were answered then and %d given up", s.report.Held, w.Refused, w.Again, w.Served, w.GivenUp))
 }
 
 // falseAlarms counts the alarms about those who only worked.
@@ -195,6 +237,9 @@ func Attack(ctx context.Context, p *Platform, f *attack.Family, opt Options) (*R
 	if err := t.prepare(ctx); err != nil {
 		return nil, err
 	}
+	for _, n := range t.notes() {
+		opt.Progress("played otherwise: %s", n)
+	}
 	if err := wait(ctx, before); err != nil {
 		return nil, err
 	}
@@ -202,6 +247,9 @@ func Attack(ctx context.Context, p *Platform, f *attack.Family, opt Options) (*R
 	attacking, end := context.WithTimeout(ctx, longest)
 	err = t.play(attacking)
 	end()
+	if !f.Benign {
+		err = errors.Join(err, t.knock(ctx, s.alarms))
+	}
 	if err := errors.Join(err, wait(ctx, after)); err != nil {
 		return nil, err
 	}
@@ -214,7 +262,7 @@ func Attack(ctx context.Context, p *Platform, f *attack.Family, opt Options) (*R
 // theft fills in what is about the attack.
 func (s *stage) theft(ctx context.Context, t *thief) error {
 	r := s.report
-	r.Reached, r.Factor, r.Thefts = len(t.got), t.factor, t.thefts(s.alarms)
+	r.Reached, r.Factor, r.Thefts, r.Notes = len(t.got), t.factor, t.thefts(s.alarms), t.notes()
 	attackers := map[querschott.Actor]bool{}
 	r.DetectedAfter, r.ContainedAfter = t.summary(s.alarms)
 	for _, h := range t.hands {
@@ -276,6 +324,8 @@ func (t *thief) summary(heard *alarms) (detected, contained *float64) {
 	return between(t.first, first), between(t.first, last)
 }
 
+const sourceFirst = "source credential ranked first"
+
 // What a fast theft must stay below.
 const (
 	maxPastCap   = 50
@@ -289,13 +339,19 @@ func (s *stage) conditions(t *thief, answer *scope.Answer, source querschott.Cre
 		s.ordinary()
 		return
 	}
-	worst, late := 0, false
+	worst, free, slowest := 0, 0, 0.0
 	for _, th := range r.Thefts {
 		worst = max(worst, th.PastCap)
-		late = late || th.ContainedAfter == nil || th.AfterCap != nil && *th.AfterCap > maxContained
+		if th.ContainedAfter == nil {
+			free++
+		}
+		if th.AfterCap != nil {
+			slowest = max(slowest, *th.AfterCap)
+		}
 	}
 	r.require("the theft was detected", r.DetectedAfter != nil, seconds(r.DetectedAfter))
-	r.require("every credential of the attacker was held, within 1 s of the first refusal for a cap", !late, seconds(r.ContainedAfter))
+	r.require("every credential of the attacker was held", free == 0, fmt.Sprintf("%d were not, the last after %s", free, seconds(r.ContainedAfter)))
+	r.requireInTime("within 1 s of the first refusal for a cap", slowest <= maxContained, fmt.Sprintf("%.3f s at most", slowest))
 	r.require("at most 50 persons were reached past the cap", worst <= maxPastCap, fmt.Sprintf("%d", worst))
 	if answer == nil {
 		r.require("whom the attacker reached is known", false, "the platform could not be asked: it knows no credential of the attacker")
@@ -304,8 +360,14 @@ func (s *stage) conditions(t *thief, answer *scope.Answer, source querschott.Cre
 		r.require("dedupe gives distinct persons per insurer", same, found)
 		r.require("the proof of the scope verifies, and is complete", r.Scope.Verified != nil && *r.Scope.Verified, "")
 		r.require("the scope is exact", r.Scope.Exact, fmt.Sprintf("missed %d, extra %d", r.Scope.Missed, r.Scope.Extra))
-		r.require("wrong statement impossible without evidence grade: the insurer's answer has the grade E4", r.Scope.Grade == string(scope.GradeReached), r.Scope.Grade)
-		r.require("source credential ranked first", t.owns(source, r.Thefts, ranked), string(source))
+		grade := scope.GradeReached
+		if r.Reached == 0 {
+			grade = scope.GradeExcluded
+		}
+		r.require("wrong statement impossible without evidence grade: the insurer's answer has the grade "+string(grade), r.Scope.Grade == string(grade), r.Scope.Grade)
+		if r.Reached > 0 {
+			r.require(sourceFirst, t.owns(source, r.Thefts, ranked), string(source))
+		}
 	}
 	s.ordinary()
 }
@@ -347,6 +409,7 @@ func (s *stage) ordinary() {
 	r.require("0 mails rejected", r.Mail.Rejected == 0 && r.Mail.Accepted > 0, fmt.Sprintf("%d of %d", r.Mail.Rejected, r.Mail.Accepted))
 	r.require("0 mails lost", r.Mail.Lost == 0, fmt.Sprint(r.Mail.Lost))
 	r.require("ordinary staff were not disturbed", r.Staff.Errors == 0 && r.Staff.Done > 0, fmt.Sprintf("%d looks, %d errors %s", r.Staff.Done, r.Staff.Errors, r.Staff.Trouble))
+	s.nobodyHeld()
 	r.require("card checks went on", r.Cards.Errors == 0 && r.Cards.Done > 0, fmt.Sprintf("%d checks, %d errors %s", r.Cards.Done, r.Cards.Errors, r.Cards.Trouble))
 }
 

@@ -73,7 +73,7 @@ func (t *thief) source(ctx context.Context) (querschott.CredentialID, map[quersc
 			break
 		}
 		seen, err := t.p.node.Who(ctx, node.WhoRequest{
-			Insurer: w.insurer, Person: w.number.Reveal(), From: t.first.Add(-time.Hour), To: time.Now().Add(time.Second),
+			Insurer: w.insurer, Person: w.number.Reveal(), From: t.since, To: time.Now().Add(time.Second),
 		})
 		if err != nil {
 			return "", nil, err

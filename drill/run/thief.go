@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -75,7 +78,9 @@ type thief struct {
 	family *attack.Family
 	run    *attack.Run
 	hands  map[attack.Holder]*hand
-	factor float64 // how much faster than the family says
+	begins attack.Access // the first request
+	factor float64       // how much faster than the family says
+	since  time.Time     // before this nothing of it has happened
 
 	mu            sync.Mutex // guards the fields below, and those of the hands
 	got           map[whom]bool
@@ -89,30 +94,29 @@ type hand struct {
 	got                            map[whom]bool
 	first, last, capped, contained time.Time // first request, last data, first refusal for a cap, first refusal as such
 	past, requests                 int
-}
-
-// notHere says why the attacks of a channel cannot be played against a running platform.
-var notHere = map[attack.Channel]string{
-	attack.Feed: "it goes through a service of another maker, which is not part of the platform",
-	attack.VSDM: "it needs a stolen practice's key and the patients' proofs of presence, which the drill does not have",
-	attack.EPA:  "the platform has no patient record to attack",
-	attack.App:  "the platform has no app for insured persons to attack",
-}
-
-// Playable says why an attack cannot be played against a running platform, nil if it can.
-func Playable(f *attack.Family) error {
-	why := notHere[f.Who.Channel]
-	if f.Work != nil {
-		why = "it changes what all employees or practices do (work:), and a running platform has a few of them only"
-	}
-	if why == "" {
-		return nil
-	}
-	return querschott.Refuse(querschott.CodeInvalid, "the attack %q cannot be played against a running platform: %s; 'querschott drill eval --families %s' measures it, "+
-		"and what goes through the desk (who.channel: desk) can be played", f.Name, why, f.Name)
+	asked                          attack.Access // last
 }
 
 var errNobody = errors.New("the attack has no credential that the platform's insurers could have given")
+
+var errIdle = errors.New("the attack makes no request on any day of a week")
+
+// atLeast is how many requests a minute an attack makes whose rate is one per minute: each credential meets the caps soon.
+const atLeast = 300.0
+
+// begin plans the attack's calendar. It begins on a Monday that is always the same, or a later day of that week on which it has
+// something to do, so that a drill is the same on every day of the year.
+func (t *thief) begin(seed uint64) bool {
+	monday := time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
+	for d := range 7 {
+		t.run = t.family.Begin(seed, t.land, monday.AddDate(0, 0, d))
+		first, more := t.run.Next(attack.Outcome{})
+		if t.begins = first; more || len(t.run.Holders()) == 0 {
+			return true
+		}
+	}
+	return false
+}
 
 // newThief begins an attack. With most above 0 it lasts at most so long: a slower one is played faster.
 func newThief(p *Platform, l *land, f *attack.Family, seed uint64, most time.Duration) (*thief, error) {
@@ -120,15 +124,25 @@ func newThief(p *Platform, l *land, f *attack.Family, seed uint64, most time.Dur
 		return nil, err
 	}
 	t := &thief{
-		p: p, land: l, family: f, run: f.Begin(seed, l, time.Now()), hands: map[attack.Holder]*hand{}, got: map[whom]bool{}, factor: 1,
+		p: p, land: l, family: f, hands: map[attack.Holder]*hand{}, got: map[whom]bool{}, factor: 1, since: time.Now(),
 	}
-	if most > 0 && f.Rate.Per != "minute" {
-		from, to := t.run.Lasts()
+	if !t.begin(seed) {
+		return nil, errIdle
+	}
+	switch from, to := t.run.Lasts(); {
+	case most <= 0:
+	case f.Rate.Per == "minute":
+		t.factor = max(1, atLeast/f.Rate.Persons.From)
+	default:
 		t.factor = max(1, float64(to.Sub(from))/float64(most))
 	}
+	if f.Benign {
+		t.factor = max(1, min(t.factor, calmFactor(f)))
+	}
+	tag := freshTag()
 	for _, h := range t.run.Holders() {
 		in := l.world.Insurers()[h.Insurer]
-		t.hands[h] = &hand{employee: p.employee(in, fmt.Sprintf("%s.%d", h.Role, h.Number)), got: map[whom]bool{}}
+		t.hands[h] = &hand{employee: p.employee(in, fmt.Sprintf("%s.%d.%s", h.Role, h.Number, tag)), got: map[whom]bool{}}
 	}
 	if len(t.hands) == 0 {
 		return nil, errNobody
@@ -136,8 +150,23 @@ func newThief(p *Platform, l *land, f *attack.Family, seed uint64, most time.Dur
 	return t, nil
 }
 
-// prepare gets the tokens: they were stolen beforehand.
+// freshTag makes names of attackers new: the credential of an earlier drill is held still, or has used up what it may reach.
+func freshTag() string { return strconv.FormatInt(time.Now().UnixMilli(), 36) }
+
+// prepare gets the tokens: they were stolen beforehand. Whom they can reach is known at their insurers.
 func (t *thief) prepare(ctx context.Context) error {
+	there := map[*drill.Insurer]bool{}
+	for _, h := range t.hands {
+		there[h.insurer] = true
+	}
+	if err := t.p.serving(ctx, slices.Collect(maps.Keys(there))); err != nil {
+		return err
+	}
+	for in := range there {
+		if _, err := t.p.know(ctx, in, t.land.known); err != nil {
+			return err
+		}
+	}
 	for _, h := range t.hands {
 		if _, _, err := h.login(ctx); err != nil {
 			return err
@@ -149,28 +178,57 @@ func (t *thief) prepare(ctx context.Context) error {
 // play goes on until the attack is over, or the context ends.
 func (t *thief) play(ctx context.Context) error {
 	begin := time.Now()
-	var planned time.Time // of the first request
-	var last attack.Outcome
-	for ctx.Err() == nil {
-		a, more := t.run.Next(last)
-		if !more {
-			return nil
-		}
-		if planned.IsZero() {
-			planned = a.At
-		}
-		due := begin.Add(time.Duration(float64(a.At.Sub(planned)) / t.factor))
+	for a, more := t.begins, true; more && ctx.Err() == nil; {
+		due := begin.Add(time.Duration(float64(a.At.Sub(t.begins.At)) / t.factor))
 		if d := time.Until(due); d > 0 {
 			if err := wait(ctx, d); err != nil {
 				return nil //nolint:nilerr // its time is over
 			}
 		}
-		var err error
-		if last, err = t.grab(ctx, a); err != nil && ctx.Err() == nil {
+		last, err := t.grab(ctx, a)
+		if err != nil && ctx.Err() == nil {
 			return err
 		}
+		a, more = t.run.Next(last)
 	}
 	return nil
+}
+
+// knockAgain is how long whoever knocks waits between two requests.
+const knockAgain = 200 * time.Millisecond
+
+// knock waits until the platform's first alarm about the attacker is heard, and until every credential that it has warned of is refused: on a
+// busy machine the attack may be over before. Whoever knocks asks for the last person of the own insurer again.
+func (t *thief) knock(ctx context.Context, heard *alarms) error {
+	knocking, end := context.WithTimeout(ctx, longest)
+	defer end()
+	for {
+		warned, free := t.warned(heard)
+		if warned && len(free) == 0 {
+			return nil
+		}
+		for _, a := range free {
+			if _, err := t.grab(knocking, a); err != nil && knocking.Err() == nil {
+				return err
+			}
+		}
+		if wait(knocking, knockAgain) != nil {
+			return context.Cause(ctx) // nil: the platform had its time
+		}
+	}
+}
+
+// warned reports whether an alarm is about one of the credentials in use, and returns the last requests of those that are not held yet.
+func (t *thief) warned(heard *alarms) (one bool, free []attack.Access) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, h := range t.order {
+		at, _ := heard.about(h.actor())
+		if one = one || !at.IsZero(); !at.IsZero() && h.contained.IsZero() {
+			free = append(free, h.asked)
+		}
+	}
+	return one, free
 }
 
 // grab makes one request and notes what came of it.
@@ -187,6 +245,9 @@ func (t *thief) grab(ctx context.Context, a attack.Access) (attack.Outcome, erro
 		t.first = begin
 	}
 	h.requests++
+	if h.asked = (attack.Access{Holder: a.Holder, Insurer: a.Holder.Insurer, Reason: a.Reason}); a.Insurer == h.asked.Insurer && a.Person >= 0 {
+		h.asked.Person = a.Person
+	}
 	t.latest = begin
 	t.mu.Unlock()
 	came, answer, err := h.read(ctx, insurer, who, reasonOf(a.Reason))

@@ -33,11 +33,15 @@ type traffic struct {
 // clerk is an employee who works: someone calls, the clerk looks.
 type clerk struct {
 	*employee
-	first, persons        int
-	done, refused, failed atomic.Uint64
-	trouble               atomic.Pointer[string]
-	toldAt                atomic.Int64 // when a refusal by a door first named the incident and the status page, Unix ns
+	first, persons              int
+	done, refused, held, failed atomic.Uint64
+	again, served, gaveUp       atomic.Uint64
+	trouble                     atomic.Pointer[string]
+	toldAt                      atomic.Int64 // when a refusal by a door first named the incident and the status page, Unix ns
 }
+
+// clerkTries is how often a clerk asks before the caller is told to phone again tomorrow.
+const clerkTries = 8
 
 // volume says how much ordinary work there is.
 type volume struct {
@@ -66,9 +70,9 @@ func newTraffic(ctx context.Context, p *Platform, v volume) (*traffic, error) {
 	if err != nil {
 		return nil, err
 	}
-	cards := &cards{p: p, clients: map[*drill.Practice]*issuer.Client{}}
+	cards := &cards{p: p, clients: map[*drill.Practice]*issuer.Client{}, known: map[int]bool{}}
 	t.checker, err = drill.NewChecker(drill.CheckerConfig{
-		World: p.world, URL: p.file.HTTP, TLS: p.tls.Clone(), Access: cards.access, Presence: cards.presence, Practices: 10, Rate: v.checks, Seed: v.seed,
+		World: p.world, URL: p.file.HTTP, TLS: p.tls.Clone(), Access: cards.access, Presence: cards.presence, Ready: cards.ready, Practices: 10, Rate: v.checks, Seed: v.seed,
 	})
 	if err != nil {
 		return nil, err
@@ -111,31 +115,64 @@ func (t *traffic) run(ctx context.Context, pause time.Duration) error {
 func (c *clerk) work(ctx context.Context, rng *rand.Rand, pause time.Duration) error {
 	mine := rng.Perm(c.persons)
 	mine = mine[:min(len(mine), 12)]
-	for wait(ctx, time.Duration((0.5+rng.Float64())*float64(pause))) == nil {
+	for {
 		who := c.p.world.Person(c.first + mine[rng.IntN(len(mine))])
-		_, a, err := c.read(ctx, c.insurer.IK, who.Number, desk.Reason(fmt.Sprintf("case:VG-%d-%d", who.Index, rng.IntN(3))))
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the day is over
+		reason := desk.Reason(fmt.Sprintf("case:VG-%d-%d", who.Index, rng.IntN(3)))
+		over := c.attend(ctx, func() bool { return wait(ctx, time.Duration((0.5+rng.Float64())*float64(pause))) == nil }, func() (*drill.DeskAnswer, error) {
+			_, a, err := c.read(ctx, c.insurer.IK, who.Number, reason)
+			return a, err
+		})
+		if over {
+			return nil
 		}
-		c.count(a, err)
 	}
-	return nil
 }
 
-func (c *clerk) count(a *drill.DeskAnswer, err error) {
+// attend asks one question until it is answered. A clerk who is refused comes back with it, sooner than the refusal says: the caller
+// is still on the line. It reports whether the day is over.
+func (c *clerk) attend(ctx context.Context, pause func() bool, ask func() (*drill.DeskAnswer, error)) bool {
+	for tries := range clerkTries {
+		if !pause() {
+			return true
+		}
+		if tries > 0 {
+			c.again.Add(1)
+		}
+		a, err := ask()
+		if ctx.Err() != nil {
+			return true
+		}
+		if c.count(a, err) {
+			if tries > 0 {
+				c.served.Add(1)
+			}
+			return false
+		}
+	}
+	c.gaveUp.Add(1)
+	return false
+}
+
+// count reports whether the clerk got what was asked for.
+func (c *clerk) count(a *drill.DeskAnswer, err error) bool {
 	switch {
 	case err != nil:
 		c.fail(err.Error())
 	case a.Status == http.StatusOK:
 		c.done.Add(1)
+		return true
 	case a.Status == http.StatusServiceUnavailable:
 		c.refused.Add(1)
 		if told(a) && c.toldAt.Load() == 0 {
 			c.toldAt.Store(time.Now().UnixNano())
 		}
 	default:
+		if a.Status == http.StatusForbidden {
+			c.held.Add(1)
+		}
 		c.fail(fmt.Sprintf("%d %.200s", a.Status, a.Body))
 	}
+	return false
 }
 
 func (c *clerk) fail(why string) {
@@ -147,6 +184,7 @@ func (c *clerk) fail(why string) {
 func (t *traffic) staff() (w Work) {
 	for _, c := range t.clerks {
 		w.Done, w.Refused, w.Errors = w.Done+c.done.Load(), w.Refused+c.refused.Load(), w.Errors+c.failed.Load()
+		w.Again, w.Served, w.GivenUp, w.Held = w.Again+c.again.Load(), w.Served+c.served.Load(), w.GivenUp+c.gaveUp.Load(), w.Held+c.held.Load()
 		if s := c.trouble.Load(); s != nil {
 			w.Trouble = *s
 		}
@@ -156,7 +194,7 @@ func (t *traffic) staff() (w Work) {
 
 func (t *traffic) cards() Work {
 	s := t.checker.Stats()
-	return Work{s.Checked, s.Refused, s.Errors, s.Trouble}
+	return Work{Done: s.Checked, Refused: s.Refused, Errors: s.Errors, Trouble: s.Trouble}
 }
 
 // audit looks for every promise that a practice was given.
@@ -183,8 +221,32 @@ func told(a *drill.DeskAnswer) bool {
 type cards struct {
 	p *Platform
 
-	mu      sync.Mutex // guards the field below
+	mu      sync.Mutex // guards the fields below
 	clients map[*drill.Practice]*issuer.Client
+	known   map[int]bool // persons whom the insurer knows by now
+}
+
+// ready returns when the insurer knows the person; a demonstration sees to that itself. A door that is shut keeps the data out: the card check will be
+// refused.
+func (c *cards) ready(ctx context.Context, who drill.Person) error {
+	c.mu.Lock()
+	known := !c.p.bare || c.known[who.Index]
+	c.mu.Unlock()
+	if known {
+		return nil
+	}
+	switch err := c.p.deliver(ctx, who); querschott.CodeOf(err) {
+	case querschott.CodeDoorClosed, querschott.CodeDoorHeld:
+		return nil
+	default:
+		if err != nil {
+			return err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known[who.Index] = true
+	return nil
 }
 
 // access gets a token that is bound to the practice's key.
