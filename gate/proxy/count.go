@@ -77,7 +77,7 @@ func (c *fhirJSON) stop() {
 	if cap(c.text) > maxText {
 		c.text = nil
 	}
-	c.scanner.reset()
+	c.reset()
 	c.resources = resources{stack: c.stack[:0], entries: c.entries[:0]}
 	c.fhirListener.depth, c.fhirListener.key = 0, wordOther
 	fhirs.Put(c)
