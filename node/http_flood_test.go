@@ -147,6 +147,9 @@ func BenchmarkIsolation(b *testing.B) {
 // phaseOf names a group in one phase.
 func phaseOf(group string, phase int) string { return fmt.Sprintf("%s %d", group, phase) }
 
+// settled names a group's requests while phases settle.
+func settled(group string) string { return group + ", settling" }
+
 // when returns when the i-th request is due, and its group; false if it is not asked.
 func (l *load) when(i int) (at time.Duration, group string, asked bool) {
 	group = l.Calls[i%len(l.Calls)].Group
@@ -156,7 +159,7 @@ func (l *load) when(i int) (at time.Duration, group string, asked bool) {
 	}
 	phase := int(at / l.Phase)
 	if at%l.Phase < settling {
-		group = "settling"
+		group = settled(group)
 	} else {
 		group = phaseOf(group, phase)
 	}
@@ -187,9 +190,10 @@ func (p phases) which(kinds ...int) []bool {
 // block is what the answers of one block took, in µs.
 type block [phaseKinds][]uint32
 
-// blocks takes the others' times, of whom none may have been refused.
+// blocks takes the others' times, of whom none may have been refused, also while phases settle.
 func (p phases) blocks(b *testing.B, o *outcome) []block {
 	b.Helper()
+	o.must(b, settled(theOthers))
 	list := make([]block, len(p)/phaseKinds)
 	for i, kind := range p {
 		list[i/phaseKinds][kind] = o.must(b, phaseOf(theOthers, i)).Took
