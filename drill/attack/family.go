@@ -46,6 +46,7 @@ type Who struct {
 	Mules    Range   `yaml:"mules" doc:"credentials that work at the same time; default 1"`
 	Spares   Range   `yaml:"spares" doc:"credentials beyond these, for rotation and for when one is refused; default 0"`
 	Together bool    `yaml:"together" doc:"true: all credentials are of one insurer; default false"`
+	Himself  bool    `yaml:"himself" doc:"true: the employee does it himself, so only while he is at work; drill eval knows when that is; default false"`
 	Known    float64 `yaml:"identified" doc:"share of requests that get past the login, 0 to 1; default 1"`
 }
 
@@ -62,7 +63,7 @@ type Rate struct {
 	Work    Range   `yaml:"work" doc:"days at work before each pause; default without pauses"`
 	Pause   Range   `yaml:"pause" doc:"days of each pause; default 0"`
 	Jitter  float64 `yaml:"jitter" doc:"standard deviation of a day's logarithm, 0 to 2: how much days differ; default 0"`
-	Action  string  `yaml:"action" doc:"read, search, write or delete; default read"`
+	Action  string  `yaml:"action" doc:"read, search, write, delete, or an act of administration: grant, key-export; default read"`
 }
 
 // Persons says on whom.
@@ -222,7 +223,7 @@ func (f *Family) checkTexts() []check {
 		word("rate.per", f.Rate.Per, "minute", "hour", "day"),
 		word("rate.days", f.Rate.Days, "working", "weekend", "every"),
 		word("rate.spacing", f.Rate.Spacing, "random", "even", "bursts"),
-		word("rate.action", f.Rate.Action, "read", "search", "write", "delete"),
+		word("rate.action", f.Rate.Action, "read", "search", "write", "delete", "grant", "key-export"),
 		word("persons.choose", f.Persons.Choose, string(Random), string(Sequential), string(List), string(Alphabet), string(Surname), string(VIP), string(Own)),
 		word("reasons.give", f.Reasons.Give, "none", "one", "new", "copied", "job"),
 		word("from.network", f.From.Network, "own", "foreign", "many"),

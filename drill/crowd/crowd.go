@@ -44,6 +44,7 @@ type Crowd struct {
 	staff     []*clerk
 	practices []*practice
 	users     []*user
+	operators []operator
 	day       int // that comes next
 	running   int // day that goes on
 	today     date
@@ -89,6 +90,9 @@ func New(cfg Config) *Crowd {
 	}
 	for i := range cfg.Users {
 		c.users = append(c.users, c.newUser(i))
+	}
+	for i := range operators {
+		c.operators = append(c.operators, c.newOperator(i))
 	}
 	d := throw(cfg.Seed, 'l')
 	c.launch = d.n(2 * max(cfg.Days, 1)) // in every second crowd
@@ -180,6 +184,7 @@ func (c *Crowd) Holders(insurer int, ch attack.Channel, role string) int {
 }
 
 const (
+	operators   = 4   // of the platform
 	vips        = 50  // persons of public interest per insurer
 	listCanary  = 200 // persons of a list of search results for one canary
 	mostAlike   = 60  // persons of one surname that a search shows
@@ -191,7 +196,12 @@ func (c *Crowd) Known(h attack.Holder, ch attack.Choice, most int) (list []int) 
 	in := c.insurers[max(h.Insurer, 0)]
 	switch ch {
 	case attack.Own:
-		if k := c.holder(h); k != nil {
+		if h.Channel == attack.App {
+			u := in.users[h.Number]
+			for i := range min(most, 1+u.family) {
+				list = append(list, (u.person+i)%in.persons)
+			}
+		} else if k := c.holder(h); k != nil {
 			for i := range min(most, k.caseload) {
 				list = append(list, k.own(c, i))
 			}
@@ -252,6 +262,13 @@ func (c *Crowd) Actor(h attack.Holder) (querschott.Actor, querschott.IK) {
 		k := c.holder(h)
 		return k.actor, k.in.ik
 	}
+}
+
+// AtWork reports whether an employee is at work at a time of the day that is played.
+func (c *Crowd) AtWork(h attack.Holder, at time.Time) bool {
+	k := c.holder(h)
+	minute := int(at.Add(c.today.offset).Sub(c.today.midnight) / time.Minute)
+	return k != nil && k.present && minute >= k.start && minute < k.start+k.long
 }
 
 // lognormal is the individual rate of somebody.

@@ -24,6 +24,7 @@ const (
 	kindPractice = 1
 	kindUser     = 2
 	kindPartner  = 3
+	kindOperator = 4
 )
 
 // byHand is how many requests somebody can make in an hour by hand.
@@ -75,6 +76,9 @@ func (c *Crowd) plan() {
 	for _, u := range c.users {
 		c.planUser(u)
 	}
+	for i := range c.operators {
+		c.planOperator(i)
+	}
 	c.day++
 	c.minute, c.place = 0, 0
 	c.sortMinute()
@@ -106,7 +110,7 @@ func (c *Crowd) put(ms int, who uint32, k, part int) {
 func (c *Crowd) planClerk(k *clerk, changes []*Change) {
 	d := throw(c.cfg.Seed, 'w', uint64(k.number), uint64(c.day))
 	k.today = aDay{}
-	if !k.works(c, c.day, &d) {
+	if k.present = k.works(c, c.day, &d); !k.present {
 		return
 	}
 	c.wake(k)
@@ -168,6 +172,17 @@ func (c *Crowd) planPractice(p *practice, changes []*Change) {
 			minute = d.share() * 24 * 60
 		}
 		c.put(int(minute*60_000), kindPractice<<kindShift|uint32(p.number), i, 0)
+	}
+}
+
+// planOperator: some acts of administration on working days.
+func (c *Crowd) planOperator(number int) {
+	d := throw(c.cfg.Seed, 'o', uint64(number), uint64(c.day))
+	if c.today.weekend {
+		return
+	}
+	for i := range d.n(5) {
+		c.put((8*60+d.n(9*60))*60_000+d.n(60_000), kindOperator<<kindShift|uint32(number), i, 0)
 	}
 }
 

@@ -48,6 +48,7 @@ type clerk struct {
 	binding    string
 	away       int // day until which absent
 	today      aDay
+	present    bool // today
 }
 
 // hire draws the staff. The smallest insurers have some of each kind too.
@@ -157,6 +158,22 @@ func (c *Crowd) newPractice(i int) *practice {
 		number: i, actor: querschott.Actor(fmt.Sprintf("1-2%08d", d.n(100_000_000))), credential: querschott.CredentialID(fmt.Sprintf("smcb-%012x", d.next()>>16)),
 		size: min(lognormal(&d, 30, 0.7), 400), land: lands[d.n(len(lands))], night: d.chance(0.03),
 		address: fmt.Sprintf("198.18.%d.%d", d.n(250), d.n(250)), binding: fmt.Sprintf("%016x", d.next()), insurer: d.n(len(c.insurers)),
+	}
+}
+
+// operator is somebody of the provider who administers the platform.
+type operator struct {
+	actor      querschott.Actor
+	credential querschott.CredentialID
+	address    string
+	binding    string
+}
+
+func (c *Crowd) newOperator(i int) operator {
+	d := throw(c.cfg.Seed, 'm', uint64(i))
+	return operator{
+		querschott.Actor(fmt.Sprintf("op-%08x", d.next()>>32)), querschott.CredentialID(fmt.Sprintf("s-%012x", d.next()>>16)),
+		fmt.Sprintf("10.255.%d.%d", d.n(4), 1+d.n(250)), fmt.Sprintf("%016x", d.next()),
 	}
 }
 

@@ -40,6 +40,8 @@ func (c *Crowd) ordinary(s slot) *Request {
 		in := c.insurers[number]
 		c.reach(r, in, (c.day*1000+s.k()*7)%in.persons, &d)
 		r.ReasonRef = in.job.ID
+	case kindOperator:
+		c.administer(r, c.operators[number], &d)
 	default:
 		c.serve(r, c.staff[number], s, &d)
 	}
@@ -181,6 +183,16 @@ func (c *Crowd) browse(r *Request, u *user, s slot, d *dice) {
 	}
 }
 
+// administer is what an operator of the platform does, with the number of its order.
+func (c *Crowd) administer(r *Request, o operator, d *dice) {
+	r.Service, r.Actor, r.Credential, r.Role, r.Binding = querschott.Desk, o.actor, o.credential, querschott.RoleOperator, o.binding
+	r.Action = [...]string{"grant", "config", "key"}[d.n(3)]
+	r.Query, r.Address, r.Gate = "POST "+r.Action, o.address, gates[0]
+	if !d.chance(0.002) { // it is forgotten now and then
+		r.ReasonRef = reference("T-", d.next())
+	}
+}
+
 func (c *Crowd) account(r *Request, u *user) {
 	r.Service, r.Tenant, r.Actor, r.Credential, r.Role, r.Query = querschott.App, u.in.ik, u.actor, u.credential, querschott.RoleInsured, "GET own"
 	r.Fields, r.Address, r.Binding, r.Gate = "own", u.address, u.binding, gates[u.number%4]
@@ -207,9 +219,12 @@ func (c *Crowd) Request(a attack.Access, job string) *Request {
 	if a.Action != "read" {
 		r.Action = a.Action
 	}
-	if a.Person < 0 {
+	switch {
+	case a.Action == "grant" || a.Action == "key-export": // is about no person
+		r.Query, r.Fields = "POST "+a.Action, ""
+	case a.Person < 0:
 		r.Missing = true
-	} else {
+	default:
 		c.reach(r, in, a.Person%in.persons, &d)
 	}
 	c.excuse(r, a, job, &d)

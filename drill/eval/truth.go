@@ -136,6 +136,12 @@ func (t *truth) judge(a *watch.Alarm, now time.Time) verdict {
 				candidates = append(candidates, r)
 			}
 		}
+	case strings.HasPrefix(name, "service:"): // so many requests that it is nobody's in particular
+		for _, r := range t.runs {
+			if strings.HasSuffix(name, ":"+string(r.family.Who.Channel)) && r.family.Rate.Per == "minute" {
+				candidates = append(candidates, r)
+			}
+		}
 	case strings.HasPrefix(name, "group:"):
 		return t.group(a, now)
 	default:

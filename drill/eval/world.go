@@ -166,6 +166,10 @@ func (w *world) due(before time.Time) (next *run) {
 
 // strike makes the next request of a run.
 func (w *world) strike(r *run) {
+	if r.family.Who.Himself && !w.crowd.AtWork(r.next.Holder, r.next.At) {
+		w.advance(r, attack.Outcome{Result: attack.Missing}) // he lets it be
+		return
+	}
 	q := w.crowd.Request(r.next, r.job)
 	w.truth.note(r, w.crowd, q)
 	person := q.Person
@@ -255,6 +259,10 @@ func kind(a *watch.Alarm) string {
 		return "groups"
 	case strings.HasPrefix(name, "gate:"):
 		return "gates"
+	case strings.HasPrefix(name, "service:"):
+		return "services"
+	case strings.HasPrefix(name, "op-"):
+		return "operators"
 	case strings.HasPrefix(name, "1-"):
 		return "practices"
 	case strings.HasPrefix(name, "app-"), strings.HasPrefix(name, "network:"):
