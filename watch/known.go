@@ -21,6 +21,10 @@ type acquaintances struct {
 
 	bare      float64 // different persons without a reason of about the last three days
 	bareKnown float64 // known ones of them
+
+	last     int64   // when the last access with a reason was, in seconds since 1970
+	gaps     float64 // accesses with a reason that came so long behind another that he may have been away; of all
+	bareAway float64 // persons without a reason who were reached while he was
 }
 
 const (
@@ -35,9 +39,35 @@ const (
 	mixtureTail  = 1e-4 // how unlikely a mixture must be
 	mixtureSees  = 6    // known persons that there must be to say that work is as usual
 
+	awaySeconds = 3600 // without an access with a reason, after which nothing says that somebody is at work
+	awayTimes   = 2    // times as often as his own pauses say, and
+	awaySlack   = 0.02 // a little more
+
 	busyDays = 5 // days before somebody can be busier than usual
 	busyMost = 3.0
 )
+
+// unexplained notes a person who was reached without a reason, for the first time today.
+func (k *acquaintances) unexplained(e *Event) {
+	k.bare++
+	if !e.Stranger {
+		k.bareKnown++
+	}
+	if e.Sec-k.last > awaySeconds {
+		k.bareAway++
+	}
+}
+
+// away reports whether persons are reached without a reason while their actor is not at his work, more often than his own pauses explain:
+// a password has two users. Who is there has forgotten some references and not all of them; where all of them are missing, mixture says
+// whose work it is.
+func (k *acquaintances) away() bool {
+	if k.all < mixtureLeast || k.bareAway < 1 {
+		return false
+	}
+	p := awayTimes*k.gaps/k.all + awaySlack
+	return p < 1 && 1-binomialTail(int(k.bareAway+0.5)-1, int(k.bare+0.5), p) < mixtureTail
+}
 
 // meet reports whether an event's person is a stranger, and remembers the person if there is a reason. Turns of different actors end on
 // different days.
@@ -59,6 +89,10 @@ func (k *acquaintances) meet(e *Event) (stranger bool) {
 	}
 	k.today++
 	k.all++
+	if e.Sec-k.last > awaySeconds {
+		k.gaps++
+	}
+	k.last = max(k.last, e.Sec)
 	if !stranger {
 		k.known++
 	}
@@ -75,8 +109,8 @@ func (k *acquaintances) begin(e *Event) {
 		k.bits[(k.turn+1)%2] = [knownWords]uint64{}
 	}
 	fade := math.Pow(knownFades, float64(e.Day-k.day))
-	k.known, k.all = k.known*fade, k.all*fade
-	k.bare, k.bareKnown = k.bare*bareFades, k.bareKnown*bareFades
+	k.known, k.all, k.gaps = k.known*fade, k.all*fade, k.gaps*fade
+	k.bare, k.bareKnown, k.bareAway = k.bare*bareFades, k.bareKnown*bareFades, k.bareAway*bareFades
 	if k.today > 0 {
 		k.days++
 		n := float64(k.today)
@@ -107,6 +141,20 @@ func (k *acquaintances) mixture() (own, strangers bool) {
 		return true, false
 	}
 	return false, binomialTail(int(k.bareKnown+0.5), int(k.bare+0.5), mixtureShare*p) < mixtureTail
+}
+
+// strange reports whether the persons whom several actors reach without a reason, taken together, are strangers to their work. Of each of
+// them there may be too few to say so, and a call centre's own work is about strangers mostly: all of them together tell.
+func strange(list []*acquaintances) bool {
+	bare, known, expected := 0.0, 0.0, 0.0
+	for _, k := range list {
+		if k.all < mixtureLeast {
+			continue
+		}
+		bare, known = bare+k.bare, known+k.bareKnown
+		expected += k.known / k.all * k.bare
+	}
+	return bare > 0 && binomialTail(int(known+0.5), int(bare+0.5), mixtureShare*expected/bare) < mixtureTail
 }
 
 // binomialTail returns the probability of k or fewer among n when each is with probability p.

@@ -62,6 +62,70 @@ func TestMixtureTellsWhoseWorkItIs(t *testing.T) {
 	}
 }
 
+// Half of somebody's references are forgotten while he works; whoever has his password works on when he is gone.
+func TestAwayTellsTwoUsersOfAPassword(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		from  int64 // minute of the day at which persons are reached without a reason, from 08:00 to 16:00 with one
+		every int64 // minutes between accesses with a reason
+		away  bool
+	}{
+		{"at work", 9 * 60, 10, false},
+		{"in the evening", 18 * 60, 10, true},
+		{"who gives a reason every other hour may be away at any time", 9 * 60, 120, false},
+	} {
+		k, a := &acquaintances{}, &actor{id: 3}
+		see := func(day int, minute int64, explained bool) {
+			e := &Event{Access: &querschott.Access{}, Day: day, Sec: int64(day)*86400 + minute*60, Subject: mix(uint64(minute) + 1), Explained: explained, actor: a}
+			if e.Stranger = k.meet(e); !explained {
+				k.unexplained(e)
+			}
+		}
+		work := func(day int, with bool) {
+			for m := int64(8 * 60); m < 16*60; m++ {
+				if m%c.every == 0 {
+					see(day, m, true)
+				}
+				if i := m - c.from; with && i >= 0 && i < 150 && i%10 == 5 {
+					see(day, m, false)
+				}
+			}
+		}
+		for day := range 25 {
+			work(1000+day, false)
+		}
+		work(1025, true)
+		for m := c.from; c.from > 16*60 && m < c.from+150; m += 10 {
+			see(1025, m, false)
+		}
+		if k.bare < 10 {
+			t.Fatalf("%s: only %g persons without a reason", c.name, k.bare)
+		}
+		if got := k.away(); got != c.away {
+			t.Errorf("%s: away %t, %g of %g persons while away, %g of %g accesses behind a pause", c.name, got, k.bareAway, k.bare, k.gaps, k.all)
+		}
+	}
+}
+
+// What is too little of each says something of all: five of a call centre, each with 20 persons nobody of whom he knew.
+func TestStrangersOfSeveral(t *testing.T) {
+	one := func(known float64) *acquaintances {
+		return &acquaintances{known: 120, all: 1000, bare: 30, bareKnown: known}
+	}
+	if _, strangers := one(0).mixture(); strangers {
+		t.Error("one alone is enough; the test says nothing")
+	}
+	if !strange([]*acquaintances{one(0), one(0), one(0), one(1), one(0)}) {
+		t.Error("five with strangers only are not told apart")
+	}
+	if strange([]*acquaintances{one(4), one(3), one(2), one(5), one(4)}) {
+		t.Error("five whose persons are of their work are told apart")
+	}
+	if fresh := (&acquaintances{known: 12, all: 20, bare: 300}); strange([]*acquaintances{fresh, fresh, fresh}) {
+		t.Error("of whom nothing is known, something is said")
+	}
+}
+
 // TestRiseOfAPart lets a third of a group do much more than usual: it explains itself, unless it is too few, or apart.
 func TestRiseOfAPart(t *testing.T) {
 	day := func(rising int, apart bool) (alarms, together int) {

@@ -71,6 +71,7 @@ type profile struct {
 
 // peers is a group of keys that are compared: one role of one insurer, or one role everywhere.
 type peers struct {
+	name    string     // in profiler.groups
 	members []*profile // present today
 	means   []float64  // own means of all members that were seen in the last days, rebuilt daily
 	median  float64
@@ -112,6 +113,9 @@ func (p *profiler) stats() Stats { return Stats{Keys: len(p.all) - p.gone, Evict
 
 // forget takes a profile out at the end of the day.
 func (p *profiler) forget(f *profile, test bool) {
+	if test && p.erase(f) {
+		return
+	}
 	if f.group != nil && !f.gone {
 		f.gone = true
 		if p.gone++; !test {
@@ -126,7 +130,7 @@ const maxGroups = 65536
 func (p *profiler) peers(name string) *peers {
 	g := p.groups[name]
 	if g == nil {
-		g = &peers{}
+		g = &peers{name: name}
 		for i := range g.weekday {
 			g.weekday[i] = 1
 		}

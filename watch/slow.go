@@ -15,6 +15,14 @@ type slow struct {
 	day      int
 	limits   map[*peers]float64 // of persons in 28 days, by role
 	groups   map[*peers]int     // day on which it was told last that a group's work is not linked
+	pools    map[*peers]*pool
+}
+
+// pool is what the rising members of a group say together.
+type pool struct {
+	day   int // of the last look
+	rises int // of the group then
+	until int // day up to which its members' rise is about strangers
 }
 
 // slowTrail is what one actor reached without a reason.
@@ -24,7 +32,8 @@ type slowTrail struct {
 	week  int         // number of the newest week
 	weeks [4]distinct // by week modulo 4
 	told  int         // week of the last alarm
-	far   float64     // persons of today above which nothing ordinary explains them; 0: told, or not near it
+	known *acquaintances
+	far   float64 // persons of today above which nothing ordinary explains them; 0: told, or not near it
 }
 
 // slowRule: k and h let an ordinary actor cross once in some thousand days. The one-day rule stands above what a day of
@@ -42,7 +51,7 @@ const (
 )
 
 func newSlow(sharp float64) *slow {
-	return &slow{profiler: newProfiler(slowRule.sharpened(sharp)), limits: map[*peers]float64{}, groups: map[*peers]int{}}
+	return &slow{profiler: newProfiler(slowRule.sharpened(sharp)), limits: map[*peers]float64{}, groups: map[*peers]int{}, pools: map[*peers]*pool{}}
 }
 
 func (*slow) Name() string { return "D10" }
@@ -69,7 +78,7 @@ func (d *slow) Observe(e *Event, to []Alarm) []Alarm {
 	c := e.actor.clerk()
 	f, t := &c.slow, &c.trail
 	if f.group == nil {
-		f.trail = t
+		f.trail, t.known = t, &c.known
 	}
 	d.profiler.open(f, e, peerGroup)
 	if e.Explained {
@@ -83,8 +92,7 @@ func (d *slow) Observe(e *Event, to []Alarm) []Alarm {
 		return to
 	}
 	k := &c.known
-	if k.bare++; !e.Stranger { // a person of his own work; the reference was forgotten
-		k.bareKnown++
+	if k.unexplained(e); !e.Stranger { // a person of his own work; the reference was forgotten
 		return to
 	}
 	t.roll(e.Day)
@@ -92,6 +100,8 @@ func (d *slow) Observe(e *Event, to []Alarm) []Alarm {
 		t.weeks[t.week%4].add(e.Subject)
 	}
 	own, strangers := k.mixture()
+	away := k.away()
+	strangers = strangers || !own && (away || d.pooled(f.group, e.Day))
 	f.busy, f.apart = k.busy(), strangers
 	v := d.profiler.add(f, 1)
 	switch {
@@ -105,15 +115,41 @@ func (d *slow) Observe(e *Event, to []Alarm) []Alarm {
 		return to
 	}
 	t.far = farTimes * v.limit
-	// What may hold somebody by itself: persons of a mixture that his work never had, or a second day of it within a week. Work
-	// as ever without its references is held for a day far above all others only.
+	// What may hold somebody by itself: persons of a mixture that his work never had, or who are reached while he is away, or
+	// strangers of the group's, or a second day of it within a week. Work as ever without its references is held for a day far above all others only.
 	severity := Medium
-	if strangers || f.rest > 0 && (!own || v.cause == "day") {
+	if strangers || f.rest > 0 && (!own || away || v.cause == "day") {
 		severity = High
 	}
 	numbers := append(v.numbers("persons"), Number{"without_reason", k.bare, "persons/3 days"}, Number{"known_of_them", k.bareKnown, "persons/3 days"},
-		Number{"known_share", k.known / max(k.all, 1), "of accesses with a reason"})
+		Number{"known_share", k.known / max(k.all, 1), "of accesses with a reason"}, Number{"while_away", k.bareAway, "persons/3 days"})
 	return append(to, e.alarm("D10", "unexplained-"+v.cause, Statistical, severity, numbers...).since(f.first, f.events))
+}
+
+// pooled reports whether those of a group who rise have risen, within the last week, with persons who are not of their work. A process
+// that is not linked is about the group's work.
+func (d *slow) pooled(g *peers, day int) bool {
+	if g.risen[0] < fewest && d.pools[g] == nil {
+		return false
+	}
+	p := d.pools[g]
+	if p == nil {
+		p = &pool{}
+		d.pools[g] = p
+	}
+	if g.risen[0] >= fewest && (p.day != day || g.rises-p.rises > len(g.members)/4) {
+		p.day, p.rises = day, g.rises
+		var list []*acquaintances
+		for _, f := range g.members {
+			if f.risen {
+				list = append(list, f.trail.known)
+			}
+		}
+		if strange(list) {
+			p.until = day + restDays
+		}
+	}
+	return day <= p.until
 }
 
 // unlinked tells that many of a group reach more persons without a reason than each of them used to, and whom their work is
