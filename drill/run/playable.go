@@ -20,6 +20,9 @@ var (
 		"search": "the desk has no lists of search results to walk down, it finds whole names only",
 		"write":  "the desk writes nothing",
 		"delete": "the desk deletes nothing",
+
+		"grant":      noAdmin,
+		"key-export": noAdmin,
 	}
 	noChoice = map[attack.Choice]string{
 		attack.Surname:  "who is called like an employee, the invented world does not say",
@@ -29,6 +32,7 @@ var (
 )
 
 const (
+	noAdmin   = "rights and keys are administered through the control socket, where no employee comes"
 	noWork    = "it changes what all employees or practices do (work:), and a running platform has a few of them only"
 	noPartner = "no supplier's machine has a credential at the platform"
 	noJob     = "its job would have to be registered in the platform's policy of the early warning"
