@@ -1,7 +1,6 @@
 package node
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -162,7 +161,7 @@ func BenchmarkElsewhere(b *testing.B) {
 		b.ReportMetric(again[len(again)-1-len(again)/20], candidateNames[c]+"-high-µs")
 	}
 	b.ReportMetric(0, "ns/op")
-	b.Log(fmt.Sprintf("answers: %d, %d, %d, %d", len(took[0]), len(took[1]), len(took[2]), len(took[3])))
+	b.Logf("answers: %d, %d, %d, %d", len(took[0]), len(took[1]), len(took[2]), len(took[3]))
 }
 
 func redrawn(list []float64) []float64 {
