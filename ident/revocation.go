@@ -3,6 +3,7 @@ package ident
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -45,10 +46,11 @@ type Revocation struct {
 	Subject   string             `json:"subject,omitempty"` // popp-before and proof-older-than: of this subject only
 	Insurer   querschott.IK      `json:"insurer,omitempty"` // only where this insurer's compartments are concerned; "" for all
 	Reason    string             `json:"reason"`
-	From      time.Time          `json:"from"`           // Add takes the present for zero
-	Until     time.Time          `json:"until,omitzero"` // zero: until it is removed
-	Actors    []querschott.Actor `json:"actors"`         // who decided, at least one
-	Run       string             `json:"run,omitempty"`  // of the playbook
+	From      time.Time          `json:"from"`              // Add takes the present for zero
+	Planned   bool               `json:"planned,omitempty"` // set by Add: it lay ahead then. All others act from the start, also when the clock goes back
+	Until     time.Time          `json:"until,omitzero"`    // zero: until it is removed
+	Actors    []querschott.Actor `json:"actors"`            // who decided, at least one
+	Run       string             `json:"run,omitempty"`     // of the playbook
 }
 
 // ErrRevoked is what [Revocations.Check] returns. It does not tell the caller which entry it was.
@@ -116,10 +118,12 @@ func (r *Revocations) List() []Revocation {
 // never weakened by it: it lasts from the earlier start to the later end. CodeInvalid for an entry that makes no sense.
 func (r *Revocations) Add(list ...Revocation) error {
 	return r.change(func(table map[entryKey]Revocation, now time.Time) error {
+		leaveOver(table, now)
 		for i, v := range list {
 			if v.From.IsZero() {
 				v.From = now
 			}
+			v.Planned = v.From.After(now)
 			v, err := v.checked()
 			if err != nil {
 				return querschott.Refuse(querschott.CodeInvalid, "deny entry %d: %v", i+1, err)
@@ -136,7 +140,7 @@ func (r *Revocations) Add(list ...Revocation) error {
 	})
 }
 
-// Remove takes entries off the list, all or none. CodeNotFound if one is not on it.
+// Remove takes entries off the list, all or none. CodeNotFound if one is not on it; one whose time is over still is.
 func (r *Revocations) Remove(list ...Revocation) error {
 	return r.change(func(table map[entryKey]Revocation, _ time.Time) error {
 		for i, v := range list {
@@ -167,6 +171,11 @@ func (r *Revocations) Reload() error {
 	return nil
 }
 
+// leaveOver drops entries whose time is over.
+func leaveOver(table map[entryKey]Revocation, now time.Time) {
+	maps.DeleteFunc(table, func(_ entryKey, v Revocation) bool { return !v.Until.IsZero() && !now.Before(v.Until) })
+}
+
 // change starts from the file, not from memory: a command beside the running node may have changed it. Entries that are over
 // leave the list with the next change.
 func (r *Revocations) change(fn func(table map[entryKey]Revocation, now time.Time) error) (err error) {
@@ -186,13 +195,12 @@ func (r *Revocations) change(fn func(table map[entryKey]Revocation, now time.Tim
 	now := r.now().UTC()
 	table := make(map[entryKey]Revocation, len(file.Revocations))
 	for _, v := range file.Revocations {
-		if v.Until.IsZero() || now.Before(v.Until) {
-			table[v.key()] = v
-		}
+		table[v.key()] = v
 	}
 	if err := fn(table, now); err != nil {
 		return err
 	}
+	leaveOver(table, now)
 	next := denyFile{Epoch: max(file.Epoch, r.table.Load().epoch) + 1, Revocations: ordered(table)}
 	if err := r.write(next); err != nil {
 		return err

@@ -57,7 +57,7 @@ func (v Revocation) clone() Revocation {
 
 func (v Revocation) equal(w Revocation) bool {
 	return v.Dimension == w.Dimension && v.Value == w.Value && v.Subject == w.Subject && v.Insurer == w.Insurer &&
-		v.Reason == w.Reason && v.From.Equal(w.From) && v.Until.Equal(w.Until) && v.Run == w.Run && slices.Equal(v.Actors, w.Actors)
+		v.Reason == w.Reason && v.From.Equal(w.From) && v.Planned == w.Planned && v.Until.Equal(w.Until) && v.Run == w.Run && slices.Equal(v.Actors, w.Actors)
 }
 
 // joined is v, lasting at least as long as old, decided by both entries' actors as far as there is room for them.
@@ -65,6 +65,7 @@ func (v Revocation) joined(old Revocation) Revocation {
 	if old.From.Before(v.From) {
 		v.From = old.From
 	}
+	v.Planned = v.Planned && old.Planned
 	if old.Until.IsZero() || !v.Until.IsZero() && v.Until.Before(old.Until) {
 		v.Until = old.Until
 	}

@@ -67,7 +67,10 @@ func newDenyTable(epoch uint64, entries []Revocation) *denyTable {
 	t := &denyTable{epoch: epoch, entries: entries, values: map[denyKey][]denial{}, networks: map[netip.Prefix][]denial{}}
 	var seen4, seen6 [129]bool
 	for i, v := range entries {
-		d := denial{from: nanos(v.From), until: math.MaxInt64, insurer: v.Insurer, entry: i}
+		d := denial{from: math.MinInt64, until: math.MaxInt64, insurer: v.Insurer, entry: i}
+		if v.Planned {
+			d.from = nanos(v.From)
+		}
 		if !v.Until.IsZero() {
 			d.until = nanos(v.Until)
 		}

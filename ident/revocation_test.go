@@ -186,9 +186,32 @@ func TestInForceFromUntil(t *testing.T) {
 		}
 		clk.advance(time.Minute)
 	}
-	mustAdd(t, r, deny(BySession, "sid-2"))
+	gone := deny(BySession, "sid-0")
+	gone.From, gone.Until = clk.now().Add(-2*time.Minute), clk.now().Add(-time.Minute)
+	if err := r.Remove(entry); err != nil {
+		t.Errorf("an entry whose time is over cannot be taken off: %v", err)
+	}
+	if err := r.Remove(gone); err == nil {
+		t.Error("an entry that was never there was taken off")
+	}
+	mustAdd(t, r, entry, deny(BySession, "sid-2"))
 	if list := r.List(); len(list) != 1 || list[0].Value != "sid-2" {
 		t.Errorf("entries that are over stay: %+v", list)
+	}
+}
+
+// TestClockThatGoesBackLiftsNothing sets the clock back behind the begin of an entry, and reads the list again.
+func TestClockThatGoesBackLiftsNothing(t *testing.T) {
+	clk, fs := newClock(), crashdisk.New()
+	r := openRevocations(t, fs, clk.now)
+	mustAdd(t, r, deny(BySession, "sid-1"))
+	clk.advance(-time.Hour)
+	f := Facts{Session: "sid-1"}
+	if r.Check(&f) == nil {
+		t.Error("an hour before it was entered it is lifted")
+	}
+	if openRevocations(t, fs, clk.now).Check(&f) == nil {
+		t.Error("after a restart it is lifted")
 	}
 }
 
