@@ -35,6 +35,10 @@ const (
 	Live   Mode = "live"
 )
 
+// NotSeen is the figure that an alarm has when its counting is incomplete: how many events of the gates never came to the
+// detectors since yesterday began. What is counted may be more than the alarm says.
+const NotSeen = "not_seen"
+
 // Number is one figure of an alarm's arithmetic.
 type Number struct {
 	Name  string  `json:"name"`

@@ -11,6 +11,7 @@ import (
 type order struct {
 	gates map[string]*gateLog
 	lost  uint64 // numbers that never came, all gates together
+	holes uint64 // of these, out of streams that were whole before
 	found []gap  // not yet told
 }
 
@@ -35,6 +36,7 @@ type gateLog struct {
 	base   uint64          // numbers up to here are judged
 	streak uint64          // numbers judged since the last gap
 	marked uint64          // highest number when the last ten minutes ended
+	whole  bool            // so many numbers came in a row once that a gap is news
 }
 
 func newOrder() *order { return &order{gates: map[string]*gateLog{}} }
@@ -77,6 +79,14 @@ func (o *order) take(e *querschott.Access) bool {
 	return true
 }
 
+// settle judges everything before an event of a stream that brings numbers in their order: what it has left out never comes.
+func (o *order) settle(e *querschott.Access) {
+	if g := o.gates[e.Gate]; g != nil && e.Seq == g.top && g.base+1 < e.Seq {
+		g.whole = true
+		o.close(g, e.Seq-1, e.Time)
+	}
+}
+
 // mark judges what is older than ten minutes: it will not come any more.
 func (o *order) mark(now time.Time) {
 	for _, g := range o.names() {
@@ -109,9 +119,13 @@ func (o *order) close(g *gateLog, to uint64, at time.Time) {
 	g.base = to
 	if lost == 0 {
 		g.streak += passed
+		g.whole = g.whole || g.streak >= whole
 		return
 	}
 	o.lost += lost
+	if g.whole {
+		o.holes += lost
+	}
 	if g.streak >= whole && len(o.found) < maxGates {
 		o.found = append(o.found, gap{g.name, at, lost, from})
 	}

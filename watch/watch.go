@@ -62,6 +62,7 @@ type Watch struct {
 	calendar  calendar
 	from, now time.Time // the first and the newest event time that counts
 	day       int       // local day of now
+	unseen    [2]uint64 // holes in the numbers of gates when yesterday and today began
 	held      *querschott.Access
 	event     Event // the one that is judged
 	scratch   []Alarm
@@ -163,13 +164,19 @@ func builtin(cfg *Config, jobs map[string]*Job, o *order) []Detector {
 }
 
 // Observe takes in one event. It keeps nothing of it but its texts.
-func (w *Watch) Observe(e *querschott.Access) {
+func (w *Watch) Observe(e *querschott.Access) { w.observe(e, false) }
+
+// observe takes in one event; inOrder says that its gate's events come in the order of their numbers.
+func (w *Watch) observe(e *querschott.Access, inOrder bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.counts.Events++
 	if !w.order.take(e) {
 		w.counts.Duplicates++
 		return
+	}
+	if inOrder {
+		w.order.settle(e)
 	}
 	if h := w.held; h != nil {
 		w.held = nil
@@ -218,7 +225,7 @@ func (w *Watch) judge(a *querschott.Access) {
 		if w.day != 0 {
 			w.tick(e.At)
 		}
-		w.day = e.Day
+		w.begin(e.Day)
 	}
 	if e.Result == ByDoor {
 		w.counts.Doors++
@@ -335,6 +342,9 @@ func (w *Watch) finish(a *Alarm, day int) {
 		w.budget[k]++
 		a.OverBudget = w.budget[k] > max(w.policy.Budget, 1)
 	}
+	if n := w.order.holes - w.unseen[0]; n > 0 && a.Detector != "D17" {
+		a.Arithmetic = append(slices.Clone(a.Arithmetic), Number{NotSeen, float64(n), "events"})
+	}
 	if w.quiet {
 		return
 	}
@@ -384,8 +394,15 @@ func (w *Watch) Tick(now time.Time) {
 	}
 	e := Event{At: now}
 	w.calendar.set(&e)
-	w.day = e.Day
+	w.begin(e.Day)
 	w.tick(now)
+}
+
+// begin takes note of the local day.
+func (w *Watch) begin(day int) {
+	if day != w.day {
+		w.day, w.unseen = day, [2]uint64{w.unseen[1], w.order.holes}
+	}
 }
 
 // Flush judges what waits for its confirmation and ends the day. It is for the end of a recording.
@@ -412,7 +429,8 @@ func (w *Watch) Beat() time.Time {
 const every = time.Second
 
 // Run takes in what a subscription brings until it is closed or ctx ends; then it closes the subscription. Events that the
-// subscription had to drop show as a gap in the gate's numbers.
+// subscription had to drop show as a gap in the gate's numbers, and in the arithmetic of every alarm after it until the next day
+// has ended.
 func (w *Watch) Run(ctx context.Context, s *access.Subscription) error {
 	stop := context.AfterFunc(ctx, s.Close)
 	defer stop()
@@ -428,7 +446,7 @@ func (w *Watch) Run(ctx context.Context, s *access.Subscription) error {
 				}
 				return nil
 			}
-			w.Observe(&e)
+			w.observe(&e, true)
 		case now := <-clock.C:
 			w.Tick(now)
 			w.beat.Store(now.UnixNano())
