@@ -21,6 +21,9 @@ const (
 	ShutInsurer    ActionKind = "insurer"
 )
 
+// moves reports whether a rung is about doors.
+func (k ActionKind) moves() bool { return k == MoveDoor || k == ShutInsurer }
+
 // Action is one thing to do. It ends by itself after TTL.
 type Action struct {
 	Kind        ActionKind              `json:"kind"`
@@ -28,7 +31,8 @@ type Action struct {
 	Actor       querschott.Actor        `json:"actor,omitempty"`
 	Group       string                  `json:"group,omitempty"`
 	Compartment querschott.Compartment  `json:"compartment,omitzero"`
-	To          querschott.DoorState    `json:"to,omitempty"` // of a door
+	Insurer     querschott.IK           `json:"insurer,omitempty"` // all of whose doors are moved
+	To          querschott.DoorState    `json:"to,omitempty"`      // of doors
 	TTL         time.Duration           `json:"ttl_ns"`
 	Reason      string                  `json:"reason"`
 }
@@ -64,7 +68,8 @@ type Judge struct {
 	cfg       JudgeConfig
 	actors    map[querschott.Actor]*subject
 	doors     map[querschott.Compartment]*shared
-	moved     []movedDoor // within the blast window, oldest first
+	wholes    map[querschott.IK]time.Time // when all doors of an insurer were last asked for
+	moved     []movedDoor                 // within the blast window, oldest first
 	forgotten uint64
 }
 
@@ -78,6 +83,7 @@ type subject struct {
 type shared struct {
 	facts []fact    // about different credentials
 	until time.Time // the door stays moved
+	meant time.Time // when it was last decided to move it, or to ask for it
 }
 
 type signal struct {
@@ -109,7 +115,7 @@ func NewJudge(cfg JudgeConfig) *Judge {
 	std(&cfg.Statistical, 4*time.Hour)
 	std(&cfg.Exact, 24*time.Hour)
 	std(&cfg.Door, 30*time.Minute)
-	return &Judge{cfg: cfg, actors: map[querschott.Actor]*subject{}, doors: map[querschott.Compartment]*shared{}}
+	return &Judge{cfg: cfg, actors: map[querschott.Actor]*subject{}, doors: map[querschott.Compartment]*shared{}, wholes: map[querschott.IK]time.Time{}}
 }
 
 // Judge decides about an alarm at a time.
@@ -218,6 +224,8 @@ func (j *Judge) door(d *Decision, s *subject, a *watch.Alarm, e effect, now time
 	if !sure || e.does != door && len(r.facts) < rotated {
 		return
 	}
+	r.meant = now
+	j.whole(d, c, a, now)
 	act := Action{Kind: MoveDoor, Compartment: c, To: e.to, Actor: a.Actor, TTL: j.cfg.Door, Reason: words(a)}
 	switch {
 	case j.cfg.NoDoors:
@@ -233,6 +241,22 @@ func (j *Judge) door(d *Decision, s *subject, a *watch.Alarm, e effect, now time
 			d.Why = "the door is moved at once: nothing that arrives is lost by it"
 		}
 	}
+}
+
+// whole asks for all doors of an insurer when those of two of its services are to be moved within ten minutes: then it is no
+// matter of one service any more. It is asked once in an hour.
+func (j *Judge) whole(d *Decision, c querschott.Compartment, a *watch.Alarm, now time.Time) {
+	other := false
+	for k, r := range j.doors {
+		other = other || k.Insurer == c.Insurer && k.Service != c.Service && !r.meant.IsZero() && now.Sub(r.meant) < blastWindow
+	}
+	if last, asked := j.wholes[c.Insurer]; !other || asked && now.Sub(last) < askLife || len(j.wholes) >= maxSubjects {
+		return
+	}
+	j.wholes[c.Insurer] = now
+	d.Ask = append(d.Ask, Action{
+		Kind: ShutInsurer, Insurer: c.Insurer, To: querschott.Hold, TTL: j.cfg.Door, Reason: words(a),
+	})
 }
 
 // within reports whether a door of an insurer may be moved by itself.

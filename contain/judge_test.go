@@ -90,8 +90,12 @@ func answer(d Decision) string {
 	}{{"do", d.Actions}, {"ask", d.Ask}} {
 		for _, a := range list.acts {
 			what := string(a.Credential) + a.Group
-			if a.Kind == MoveDoor {
+			switch a.Kind {
+			case MoveDoor:
 				what = a.Compartment.String() + " " + a.To.String()
+			case ShutInsurer:
+				what = string(a.Insurer) + " " + a.To.String()
+			default:
 			}
 			fmt.Fprintf(&b, "  %s %s %s for %s\n", list.word, a.Kind, what, a.TTL)
 		}

@@ -18,9 +18,13 @@ func (j *Judge) Settled(d *Deed, now time.Time) {
 		return
 	}
 	force := (d.State == Begun || d.State == Done) && now.Before(d.Until)
-	if d.Action.Kind == MoveDoor {
+	switch d.Action.Kind {
+	case MoveDoor:
 		j.settledDoor(d, force, now)
 		return
+	case ShutInsurer: // what it moves is asked for anew when it is over
+		return
+	default:
 	}
 	if s := j.actors[d.Action.Actor]; s != nil && !force {
 		if d.State != Over || !s.held[d.Action.Credential].After(d.Until) { // a later run may hold it longer

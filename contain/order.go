@@ -20,7 +20,7 @@ var doorVerbs = map[string]querschott.DoorState{
 //	{"action":"deny","target":{"x-querschott-door:credential":{"credential":"__credential__:value","actor":"__actor__:value"}}}
 //	{"action":"redirect","target":{"x-querschott-door:door":{"tenant":"__insurer__:value","service":"desk"}}}
 //
-// Targets are credential, session, group (deny) and door (deny: closed, redirect: hold, contain: read-only).
+// Targets are credential, session, group (deny), door and insurer (deny: closed, redirect: hold, contain: read-only).
 func parseOrder(content []byte) (o order, err error) {
 	v, err := decodeJSON(content)
 	if err != nil {
@@ -72,11 +72,11 @@ func orderOf(action, kind string, words map[string]any) (o order, err error) {
 	case "door":
 		o.kind, o.insurer, o.service = MoveDoor, word("tenant"), word("service")
 		err = errors.Join(err, onlyKeys(words, "tenant", "service"), plainCompartment(o))
-		to, ok := doorVerbs[action]
-		if o.to = to; !ok {
-			err = errors.Join(err, fmt.Errorf("the action %.40q moves no door here", action))
-		}
-		return o, err
+		return o, errors.Join(err, o.moves(action))
+	case "insurer":
+		o.kind, o.insurer = ShutInsurer, word("tenant")
+		err = errors.Join(err, onlyKeys(words, "tenant"), plainInsurer(o.insurer))
+		return o, errors.Join(err, o.moves(action))
 	default:
 		return o, fmt.Errorf("there is no target %.40q", kind)
 	}
@@ -86,12 +86,28 @@ func orderOf(action, kind string, words map[string]any) (o order, err error) {
 	return o, err
 }
 
+// moves takes the state to which doors are moved from the verb.
+func (o *order) moves(verb string) error {
+	to, ok := doorVerbs[verb]
+	if o.to = to; !ok {
+		return fmt.Errorf("the action %.40q moves no door here", verb)
+	}
+	return nil
+}
+
+// plainInsurer refuses what is neither a variable nor an insurer's IK.
+func plainInsurer(word string) error {
+	if _, variable := variableOf(word); variable {
+		return nil
+	}
+	_, err := querschott.ParseIK(word)
+	return err
+}
+
 // plainCompartment refuses names that are neither variables nor those of an insurer and a service.
 func plainCompartment(o order) error {
-	if _, variable := variableOf(o.insurer); !variable {
-		if _, err := querschott.ParseIK(o.insurer); err != nil {
-			return err
-		}
+	if err := plainInsurer(o.insurer); err != nil {
+		return err
 	}
 	if _, variable := variableOf(o.service); !variable {
 		if _, err := querschott.ParseService(o.service); err != nil {
@@ -112,7 +128,7 @@ func onlyKeys(object map[string]any, known ...string) error {
 
 // inverse is the OpenC2 action that undoes an order.
 func (o order) inverse() string {
-	if o.kind == MoveDoor {
+	if o.kind.moves() {
 		return "restore"
 	}
 	return "allow"
@@ -129,7 +145,13 @@ func (o order) action(values map[string]string) (Action, error) {
 	a := Action{
 		Kind: o.kind, Credential: querschott.CredentialID(value(o.credential)), Actor: querschott.Actor(value(o.actor)), Group: value(o.group), To: o.to,
 	}
-	if o.kind != MoveDoor {
+	switch o.kind {
+	case MoveDoor:
+	case ShutInsurer:
+		ik, err := querschott.ParseIK(value(o.insurer))
+		a.Insurer = ik
+		return a, err
+	default:
 		if a.Credential == "" && a.Actor == "" && a.Group == "" {
 			return a, errors.New("the alarm names nobody whom the order could be about")
 		}

@@ -140,7 +140,7 @@ func (p *Playbook) Doors() []string {
 	for _, s := range p.steps {
 		for _, c := range s.commands {
 			switch {
-			case c.manual != "" || c.order.kind != MoveDoor:
+			case c.manual != "" || !c.order.kind.moves():
 			case strings.HasPrefix(c.order.insurer, "__"):
 				seen["*"] = true
 			default:

@@ -30,6 +30,7 @@ const (
 // given are the variables that a run gets from its alarm and from what the judge said.
 var given = []string{
 	"__actor__", "__credential__", "__insurer__", "__service__", "__detector__", "__cause__", "__kind__", "__severity__", "__group__", "__door__",
+	"__whole__",
 }
 
 // Properties that describe and change nothing.

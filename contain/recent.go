@@ -118,7 +118,7 @@ func (a *Action) covers(s *seen) bool {
 	case MoveDoor:
 		return s.compartment == a.Compartment
 	case ShutInsurer:
-		return s.compartment.Insurer == a.Compartment.Insurer
+		return s.compartment.Insurer == a.Insurer
 	case HoldGroup:
 		return s.group == a.Group
 	}

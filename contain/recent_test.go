@@ -32,7 +32,7 @@ func TestPreview(t *testing.T) {
 		{Action{Kind: MoveDoor, Compartment: desk}, 3, 2, 2},
 		{Action{Kind: HoldCredential, Actor: "a", Credential: "c:a"}, 2, 1, 2},
 		{Action{Kind: HoldGroup, Group: "109500969/staff"}, 3, 2, 2},
-		{Action{Kind: ShutInsurer, Compartment: querschott.Compartment{Insurer: kasse2}}, 1, 1, 1},
+		{Action{Kind: ShutInsurer, Insurer: kasse2}, 1, 1, 1},
 		{Action{Kind: HoldSession, Credential: "c:none"}, 0, 0, 0},
 	} {
 		h := m.Preview(&tc.action, begin)

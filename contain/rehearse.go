@@ -118,7 +118,7 @@ func (h *Rehearsal) count(a *Action, hit *Hit) {
 	case MoveDoor:
 		put(tallyKey{"door", string(a.Compartment.Insurer), string(a.Compartment.Service)})
 	case ShutInsurer:
-		put(tallyKey{"insurer", string(a.Compartment.Insurer), ""})
+		put(tallyKey{"insurer", string(a.Insurer), ""})
 	case HoldGroup:
 		put(tallyKey{"group", a.Group, ""})
 	}

@@ -74,17 +74,24 @@ func (r *Run) deed(key string) *Deed {
 
 // values are the variables that a run has from its alarm.
 func (r *Run) values() map[string]string {
-	door := "no"
+	door, whole := "no", "no"
 	for _, a := range slices.Concat(r.Decision.Actions, r.Decision.Ask) {
-		if a.Kind == MoveDoor {
+		switch a.Kind {
+		case MoveDoor:
 			door = "yes"
+		case ShutInsurer:
+			whole = "yes"
+		default: // not about doors
 		}
 	}
-	group, _ := strings.CutPrefix(string(r.Alarm.Actor), "group:")
+	group, ok := strings.CutPrefix(string(r.Alarm.Actor), "group:")
+	if !ok {
+		group = ""
+	}
 	return map[string]string{
 		"__actor__": string(r.Alarm.Actor), "__credential__": string(r.Alarm.Credential), "__insurer__": string(r.Alarm.Insurer),
 		"__service__": string(r.Alarm.Service), "__detector__": r.Alarm.Detector, "__cause__": r.Alarm.Cause, "__kind__": string(r.Alarm.Kind),
-		"__severity__": string(r.Alarm.Severity), "__group__": group, "__door__": door,
+		"__severity__": string(r.Alarm.Severity), "__group__": group, "__door__": door, "__whole__": whole,
 	}
 }
 
@@ -104,7 +111,10 @@ func (r *Run) verdict(a *Action, book *Held, far Automatic) (State, string) {
 	if judged == nil && ask == nil {
 		return Refused, "the judge does not go so far: " + r.Decision.Why
 	}
-	if judged == nil {
+	switch {
+	case judged == nil && a.Kind == ShutInsurer:
+		return Asked, "doors of two services of the insurer within ten minutes: two persons decide about all of them"
+	case judged == nil:
 		return Asked, r.Decision.Why
 	}
 	switch {
@@ -130,7 +140,7 @@ func find(list []Action, a *Action) *Action {
 	for i := range list {
 		j := &list[i]
 		same := j.Kind == a.Kind || j.Kind == HoldCredential && a.Kind == HoldSession
-		if same && j.Credential == a.Credential && j.Group == a.Group && j.Compartment == a.Compartment && (a.Kind == MoveDoor || j.Actor == a.Actor) {
+		if same && j.Credential == a.Credential && j.Group == a.Group && j.Compartment == a.Compartment && j.Insurer == a.Insurer && (a.Kind.moves() || j.Actor == a.Actor) {
 			return j
 		}
 	}
@@ -144,7 +154,7 @@ func (r *Run) omitted() bool {
 			continue
 		}
 		if !slices.ContainsFunc(r.Deeds, func(d *Deed) bool {
-			return d.State == Done && d.Action != nil && d.Action.Kind != MoveDoor && d.Action.Credential == a.Credential
+			return d.State == Done && d.Action != nil && !d.Action.Kind.moves() && d.Action.Credential == a.Credential
 		}) {
 			return true
 		}

@@ -124,15 +124,23 @@ func (s *story) show() {
 	for i, d := range r.Deeds {
 		what, why := d.Name, ""
 		if d.Action != nil {
-			what = fmt.Sprint(d.Action.Kind, " ", d.Action.Credential)
-			if d.Action.Kind == MoveDoor {
-				what = fmt.Sprintf("door %s %s", d.Action.Compartment, d.Action.To)
-			}
+			what = wordsOf(d.Action)
 		}
 		if d.Why != "" {
 			why = ": " + d.Why
 		}
 		s.say("%d %s %s%s", i+1, what, d.State, why)
+	}
+}
+
+func wordsOf(a *Action) string {
+	switch a.Kind {
+	case MoveDoor:
+		return fmt.Sprintf("door %s %s", a.Compartment, a.To)
+	case ShutInsurer:
+		return fmt.Sprintf("insurer %s %s", a.Insurer, a.To)
+	default:
+		return string(a.Kind) + " " + string(a.Credential) + a.Group
 	}
 }
 
@@ -145,11 +153,7 @@ func (s *story) inForce() {
 			changes := s.w.done[r.ID+d.Key]
 			s.w.mu.Unlock()
 			if ok {
-				what := string(d.Action.Kind) + " " + string(d.Action.Credential)
-				if d.Action.Kind == MoveDoor {
-					what = fmt.Sprintf("door %s %s", d.Action.Compartment, d.Action.To)
-				}
-				list = append(list, fmt.Sprintf("%s until %s, done once: %t", what, until.Format("2 15:04:05"), changes == 1))
+				list = append(list, fmt.Sprintf("%s until %s, done once: %t", wordsOf(d.Action), until.Format("2 15:04:05"), changes == 1))
 			}
 		}
 	}

@@ -294,6 +294,8 @@ func deedText(a *contain.Action) string {
 	switch a.Kind {
 	case contain.MoveDoor:
 		return fmt.Sprintf("door %s to %s", a.Compartment, a.To)
+	case contain.ShutInsurer:
+		return fmt.Sprintf("all doors of insurer %s to %s", a.Insurer, a.To)
 	case contain.HoldGroup:
 		return "hold group " + a.Group
 	default:

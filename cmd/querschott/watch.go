@@ -176,8 +176,10 @@ func printReplay(w io.Writer, r *replayReport) {
 // arithmetic writes the first figures of an alarm; the report has all of them.
 func arithmetic(numbers []watch.Number) string {
 	var parts []string
-	for _, n := range numbers[:min(len(numbers), 4)] {
-		parts = append(parts, fmt.Sprintf("%s %.4g %s", n.Name, n.Value, n.Unit))
+	for i, n := range numbers {
+		if i < 4 || n.Name == watch.NotSeen {
+			parts = append(parts, fmt.Sprintf("%s %.4g %s", n.Name, n.Value, n.Unit))
+		}
 	}
 	return strings.Join(parts, ", ")
 }
