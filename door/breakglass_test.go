@@ -79,3 +79,60 @@ func TestBreakGlassOrdersOfOthersAreRefused(t *testing.T) {
 		t.Error("an operator's key is the one for emergencies too")
 	}
 }
+
+// TestOvertakenEmergencyStillCloses leaves an order and moves the door before it is found: it closes all the same, as an order of the
+// platform in the next epoch, unless somebody has let something out again after it was signed.
+func TestOvertakenEmergencyStillCloses(t *testing.T) {
+	h := newHouse(t)
+	now := h.now()
+	h.now = func() time.Time { return now }
+	cfg := h.config()
+	cfg.BreakGlass = keys()["stranger"].vkey
+	b, err := door.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := func(c querschott.Compartment, to querschott.DoorState) []byte {
+		cur, _ := b.Current(c)
+		return h.signed(cur.Next(request(c, to), door.BreakGlassActor, now), "stranger")
+	}
+	h.widen(b, request(vsdm, querschott.Open))
+	raw := left(vsdm, querschott.Closed)
+	now = now.Add(time.Minute)
+	h.narrow(b, "anna", vsdm, querschott.ReadOnly)
+	now = now.Add(time.Minute)
+	out, err := b.SubmitEmergency(t.Context(), raw)
+	if err != nil || out.Order == nil || b.State(vsdm) != querschott.Closed {
+		t.Fatalf("overtaken by a narrowing: %+v, %v, the door is %s", out, err, b.State(vsdm))
+	}
+	if o := out.Order; o.Actor != door.MachineActor || o.Epoch != 3 || o.Incident != "VF-2026-001" ||
+		o.Reason != "ordered at 2026-11-23T13:00:00.000000Z under the key for emergencies: a test" {
+		t.Errorf("the order is %+v", o)
+	}
+	refused := func(when string, raw []byte) {
+		t.Helper()
+		c, before := vsdm, b.State(vsdm)
+		if out, err := b.SubmitEmergency(t.Context(), raw); err == nil || out.Order != nil || b.State(c) != before {
+			t.Errorf("%s: %+v, %v", when, out, err)
+		}
+	}
+	refused("a second time", raw)
+	h.narrow(b, "anna", vsdm, querschott.Hold)
+	refused("after one operator has let mail in again", raw)
+
+	raw = left(vsdm, querschott.Closed)
+	now = now.Add(time.Minute)
+	h.widen(b, request(vsdm, querschott.Open))
+	refused("after two operators have opened", raw)
+	raw = left(vsdm, querschott.Hold)
+	now = now.Add(time.Minute)
+	h.narrow(b, "bob", vsdm, querschott.Closed)
+	refused("hold, where the door was closed meanwhile", raw)
+	h.widen(b, request(eau, querschott.Open))
+	raw = left(eau, querschott.Closed)
+	h.narrow(b, "anna", eau, querschott.Hold)
+	now = now.Add(25 * time.Hour)
+	if out, err := b.SubmitEmergency(t.Context(), raw); err == nil || out.Order != nil {
+		t.Errorf("a day old: %+v, %v", out, err)
+	}
+}

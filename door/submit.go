@@ -142,19 +142,6 @@ func (b *Book) Submit(ctx context.Context, raw []byte) (Outcome, error) {
 	}
 }
 
-// SubmitEmergency takes an order that was left for a node that did not answer: under the key for emergencies, and only if it
-// narrows.
-func (b *Book) SubmitEmergency(ctx context.Context, raw []byte) (Outcome, error) {
-	s, err := b.roster.open(raw)
-	if err != nil {
-		return Outcome{}, err
-	}
-	if s.order.Actor != BreakGlassActor || s.widens() {
-		return Outcome{}, querschott.Refuse(querschott.CodeForbidden, "only what narrows, under the key for emergencies, can be left for a node")
-	}
-	return b.Submit(ctx, raw)
-}
-
 // lasts returns how old an order may be. What narrows under the key for emergencies may have had to wait for the node.
 func (s *signed) lasts() time.Duration {
 	if s.order.Actor == BreakGlassActor && !s.widens() {
