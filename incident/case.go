@@ -30,6 +30,7 @@ type Digest [sha256.Size]byte
 type Case struct {
 	Ref      string                    `json:"ref"`
 	Title    string                    `json:"title"`
+	TitleDE  string                    `json:"title_de,omitempty"` // in German, if Title is English
 	Status   Status                    `json:"status"`
 	Opened   time.Time                 `json:"opened"`
 	Version  int                       `json:"version"` // number of entries; who changes a state names the version that he saw
@@ -133,7 +134,7 @@ func (c *Case) settled(w Wish) bool {
 // apply takes an admitted entry over.
 func (c *Case) apply(e Entry, d Digest) {
 	if len(c.Entries) == 0 {
-		c.Title, c.Opened = e.Text, e.Written
+		c.Title, c.TitleDE, c.Opened = e.Text, e.TextDE, e.Written
 	}
 	c.Entries, c.Digests = append(c.Entries, e), append(c.Digests, d)
 	c.Version = len(c.Entries)
@@ -141,7 +142,7 @@ func (c *Case) apply(e Entry, d Digest) {
 	case Correction:
 		c.replaced[e.Supersedes] = e.N
 		if e.Supersedes == 1 || c.Entries[e.Supersedes-1].Text == c.Title {
-			c.Title = e.Text
+			c.Title, c.TitleDE = e.Text, e.TextDE
 		}
 	case RoleGiven:
 		c.Roles[e.Role] = e.Person
@@ -159,6 +160,14 @@ func (c *Case) apply(e Entry, d Digest) {
 		}
 	case Fact, Assumption, Question, Decision, Finding, Action, Handover, Request:
 	}
+}
+
+// TitleIn returns the title in a language: "de" for German where there is one.
+func (c *Case) TitleIn(language string) string {
+	if language == "de" && c.TitleDE != "" {
+		return c.TitleDE
+	}
+	return c.Title
 }
 
 // ReplacedBy returns the entry that corrects entry n, 0 if it stands.
@@ -243,9 +252,14 @@ func (c *Case) Masked(name func(string) string) *Case {
 		e.Alarm = &a
 	}
 	r := strings.NewReplacer(longestFirst(swap)...)
-	m.Title = r.Replace(m.Title)
+	for _, text := range []*string{&m.Title, &m.TitleDE} {
+		*text = r.Replace(*text)
+	}
 	for i := range m.Entries {
-		m.Entries[i].Text, m.Entries[i].Why = r.Replace(m.Entries[i].Text), r.Replace(m.Entries[i].Why)
+		e := &m.Entries[i]
+		for _, text := range []*string{&e.Text, &e.Why, &e.TextDE, &e.WhyDE} {
+			*text = r.Replace(*text)
+		}
 	}
 	return m
 }

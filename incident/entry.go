@@ -93,7 +93,9 @@ type Entry struct {
 	Written    time.Time        `json:"written"`
 	By         querschott.Actor `json:"by"`
 	Text       string           `json:"text,omitempty"`
-	Why        string           `json:"why,omitempty"`        // of a decision or a correction
+	Why        string           `json:"why,omitempty"`     // of a decision or a correction
+	TextDE     string           `json:"text_de,omitempty"` // the same in German, if Text is English: what the platform writes has both
+	WhyDE      string           `json:"why_de,omitempty"`
 	Supersedes int              `json:"supersedes,omitempty"` // of a correction: the entry in whose place it stands
 	As         Kind             `json:"as,omitempty"`         // of a correction: what it is; an assumption may turn out a fact
 	Evidence   *Evidence        `json:"evidence,omitempty"`
@@ -112,6 +114,22 @@ func (e *Entry) Nature() Kind {
 	return e.Kind
 }
 
+// In returns the text in a language: "de" for German where there is one, otherwise as it was written.
+func (e Entry) In(language string) string {
+	if language == "de" && e.TextDE != "" {
+		return e.TextDE
+	}
+	return e.Text
+}
+
+// WhyIn returns the reason in a language, likewise.
+func (e Entry) WhyIn(language string) string {
+	if language == "de" && e.WhyDE != "" {
+		return e.WhyDE
+	}
+	return e.Why
+}
+
 // Late reports whether an entry was written more than a quarter of an hour after its writer says it was learned.
 func (e *Entry) Late() bool { return e.Written.Sub(e.Learned) > 15*time.Minute }
 
@@ -127,7 +145,10 @@ func (e *Entry) check() error {
 	if e.By == "" || len(e.By) > maxWho || len(e.Person) > maxWho {
 		return refuse("an entry needs the name of who writes it, of at most %d bytes", maxWho)
 	}
-	for _, text := range []string{e.Text, e.Why, string(e.By), string(e.Person)} {
+	if e.TextDE != "" && e.Text == "" || e.WhyDE != "" && e.Why == "" {
+		return refuse("an entry has its German text beside another one, not in its place")
+	}
+	for _, text := range []string{e.Text, e.Why, e.TextDE, e.WhyDE, string(e.By), string(e.Person)} {
 		if err := checkText(text); err != nil {
 			return err
 		}

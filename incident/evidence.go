@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -137,13 +138,34 @@ var innocence = regexp.MustCompile(`(?i)\b(keine?r?l?e?i? .{0,40}?(daten|datens√
 // checkClaim refuses to write the usual wordings of "no data affected" as known, as decided, or as evidence of another grade.
 func (e *Entry) checkClaim() error {
 	nature := e.Nature()
-	if nature != Fact && nature != Decision && nature != Finding || !innocence.MatchString(e.Text) {
+	if nature != Fact && nature != Decision && nature != Finding || !innocence.MatchString(e.Text) && !innocence.MatchString(e.TextDE) {
 		return nil
 	}
 	if _, ok := e.Evidence.Clear(); ok {
 		return nil
 	}
 	return refuse("that no data are affected is evidence of the grade E2 or it is an assumption; it cannot be written as a fact or a decision")
+}
+
+// HeldSource is the source of evidence that the platform itself found about so many held credentials.
+func HeldSource(credentials int) string { return heldSource + strconv.Itoa(credentials) }
+
+const (
+	heldSource  = "scope, held credentials: "
+	scopeSource = "scope, credentials: "
+)
+
+// OfHeld reports whether evidence was found by the platform about held credentials.
+func (e *Evidence) OfHeld() bool { return strings.HasPrefix(e.Source, heldSource) }
+
+// SourceIn says in a language where evidence comes from. What somebody has written stays as it was written.
+func (e *Evidence) SourceIn(language string) string {
+	for prefix, german := range map[string]string{heldSource: "Zugriffsbuch, gesperrte Ausweise: ", scopeSource: "Zugriffsbuch, Ausweise: "} {
+		if n, ok := strings.CutPrefix(e.Source, prefix); ok && language == "de" {
+			return german + n
+		}
+	}
+	return e.Source
 }
 
 // FromScope makes evidence of what the ledger's index answered, one for each insurer that it looked at. keysHeld says that no
@@ -157,7 +179,7 @@ func FromScope(a *scope.Answer, keysHeld bool) []Evidence {
 		}
 		b := r.Bounds
 		e := Evidence{
-			Grade: r.Grade, Insurer: r.Insurer, Source: fmt.Sprintf("scope, %d credentials", len(a.Question.Credentials)), From: a.Question.From,
+			Grade: r.Grade, Insurer: r.Insurer, Source: scopeSource + strconv.Itoa(len(a.Question.Credentials)), From: a.Question.From,
 			To: a.Question.To, Coverage: a.Coverage, KeysHeld: keysHeld, Bounds: &b,
 		}
 		for _, h := range a.Heads {

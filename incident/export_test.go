@@ -28,7 +28,7 @@ func stolen(d *desk) Source {
 // whole is a case with an entry of every kind.
 func whole(d *desk) *Case {
 	a := stolen(d)
-	c, err := d.book.Begin(d.t.Context(), Entry{Kind: Fact, By: "querschott", Text: "D1: staff:erika.mustermann liest zu viele Personen", Alarm: &a, Happened: a.Last})
+	c, err := d.book.Begin(d.t.Context(), Entry{Kind: Fact, By: "querschott", Text: "D1: staff:erika.mustermann reads too many persons", TextDE: "D1: staff:erika.mustermann liest zu viele Personen", Alarm: &a, Happened: a.Last})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func whole(d *desk) *Case {
 	d.add(ref, Entry{Kind: RoleGiven, By: "anna", Role: Lead, Person: "anna"})
 	d.add(ref, Entry{Kind: Assumption, By: "anna", Text: "Das Kennwort ist gestohlen", Happened: d.now.Add(-50 * time.Hour), Learned: d.now.Add(-time.Hour)})
 	d.add(ref, Entry{Kind: Question, By: "anna", Text: "Wer hatte es noch?"})
-	d.add(ref, Entry{Kind: Action, By: "querschott", Text: "Ausweis session-4711-erika gesperrt"})
+	d.add(ref, Entry{Kind: Action, By: "querschott", Text: "done: hold session-4711-erika", TextDE: "in Kraft: Ausweis session-4711-erika sperren", Why: "a fact holds a credential", WhyDE: "eine Tatsache sperrt einen Ausweis"})
 	d.add(ref, Entry{Kind: Decision, By: "anna", Text: "Tür auf nur lesen", Why: "zwei unabhängige Signale"})
 	e4, e2 := proof(scope.GradeReached), proof(scope.GradeExcluded)
 	e4.Bounds = &scope.Bounds{Lower: 20, Best: 20, Upper: 21}
@@ -240,5 +240,46 @@ func TestExportReadAgain(t *testing.T) {
 	}
 	if diff := cmp.Diff(want.String(), got.String()); diff != "" {
 		t.Errorf("(-sent +read):\n%s", diff)
+	}
+}
+
+// TestPageSpeaksOneLanguage looks at the page in each language for the platform's words in the other one.
+func TestPageSpeaksOneLanguage(t *testing.T) {
+	d := newDesk(t)
+	x := NewExport(whole(d), pseudonym, d.now, "kassen.example", false, nil)
+	for language, words := range map[string][2]string{
+		"de": {"P-7K2M liest zu viele Personen|in Kraft: Ausweis P-7K2M sperren|eine Tatsache sperrt einen Ausweis", "reads too many|done: hold|a fact holds"},
+		"en": {"P-7K2M reads too many persons|done: hold P-7K2M|a fact holds a credential", "liest zu viele|in Kraft|eine Tatsache"},
+	} {
+		var b bytes.Buffer
+		if err := x.WriteHTML(&b, language); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range strings.Split(words[0], "|") {
+			if !strings.Contains(b.String(), want) {
+				t.Errorf("%s: %q is missing", language, want)
+			}
+		}
+		for _, other := range strings.Split(words[1], "|") {
+			if strings.Contains(b.String(), other) {
+				t.Errorf("%s: the page says %q", language, other)
+			}
+		}
+	}
+}
+
+// TestGermanBesidesNotInstead refuses a German text without the text that it translates, and what neither language may say.
+func TestGermanBesidesNotInstead(t *testing.T) {
+	d := newDesk(t)
+	c := whole(d)
+	for what, e := range map[string]Entry{
+		"German alone":       {Kind: Fact, By: "anna", TextDE: "nur deutsch"},
+		"a person's number":  {Kind: Fact, By: "anna", Text: "one", TextDE: "A123456780"},
+		"a claim in German":  {Kind: Fact, By: "anna", Text: "all is well", TextDE: "Keine Daten sind betroffen"},
+		"a turned direction": {Kind: Decision, By: "anna", Text: "one", Why: "two", WhyDE: "zwei\u202e"},
+	} {
+		if _, err := d.book.Append(t.Context(), c.Ref, Any, e); err == nil {
+			t.Errorf("%s was taken", what)
+		}
 	}
 }

@@ -128,7 +128,9 @@ func (n *Node) noteCase(ctx context.Context, ref string, e incident.Entry) error
 	if e.By == "" {
 		e.By = door.MachineActor
 	}
-	e.Text, e.Why = incident.Clean(e.Text, incident.MaxText), incident.Clean(e.Why, incident.MaxText)
+	for _, text := range []*string{&e.Text, &e.Why, &e.TextDE, &e.WhyDE} {
+		*text = incident.Clean(*text, incident.MaxText)
+	}
 	version := incident.Any
 	if e.Kind == incident.Contained || e.Kind == incident.Decision {
 		c, err := n.cases.book.Case(ref)
@@ -152,7 +154,7 @@ func (n *Node) takeAlarm(ctx context.Context, a *watch.Alarm, note bool) (ref st
 	defer c.opening.Unlock()
 	s := sourceOf(a)
 	found := c.book.ForAlarm(&s)
-	e := incident.Entry{Kind: incident.Fact, By: door.MachineActor, Text: alarmText(&s), Alarm: &s}
+	e := incident.Entry{Kind: incident.Fact, By: door.MachineActor, Text: alarmText("en", &s), TextDE: alarmText("de", &s), Alarm: &s}
 	if now := n.opt.Now(); !s.Last.After(now) {
 		e.Happened = s.Last // otherwise a gate's clock is ahead: it is not known
 	}
@@ -173,8 +175,8 @@ func (n *Node) takeAlarm(ctx context.Context, a *watch.Alarm, note bool) (ref st
 }
 
 // alarmText says in a line what an alarm is about, without naming anybody.
-func alarmText(s *incident.Source) string {
-	text := s.Detector + " " + incident.Word("de", "detector."+s.Detector) + " / " + incident.Word("en", "detector."+s.Detector) + ": " + s.Cause
+func alarmText(language string, s *incident.Source) string {
+	text := s.Detector + " " + incident.Word(language, "detector."+s.Detector) + ": " + incident.Word(language, "cause."+s.Cause)
 	for _, where := range []string{string(s.Service), string(s.Insurer)} {
 		if where != "" {
 			text += ", " + where

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/door"
 	"github.com/querschott/querschott/ident"
 	"github.com/querschott/querschott/incident"
 	"github.com/querschott/querschott/watch"
@@ -78,20 +80,32 @@ func (n *Node) held() []console.Held {
 	var list []console.Held
 	now := n.opt.Now()
 	for _, v := range n.Denied() {
-		if v.From.After(now) || !v.Until.IsZero() && !v.Until.After(now) {
+		if v.Planned && v.From.After(now) || !v.Until.IsZero() && !v.Until.After(now) {
 			continue
 		}
 		h := console.Held{ID: n.cases.heldID(&v), What: string(v.Dimension), Who: v.Value, Since: v.From, Until: v.Until, Reason: incident.Clean(v.Reason, 400), By: v.Actors}
+		if alarm, ok := strings.CutPrefix(v.Reason, "alarm "); ok && slices.Contains(v.Actors, door.MachineActor) {
+			detector, cause, _ := strings.Cut(alarm, "/")
+			s := incident.Source{Detector: detector, Cause: cause}
+			h.Reason, h.German = alarmText("en", &s), alarmText("de", &s)
+		}
 		if !slices.Contains(named, v.Dimension) {
 			h.Who = n.cases.name(v.Value)
 		}
-		if _, err := n.cases.book.Case(v.Run); err == nil {
-			h.Case = v.Run
+		if ref, ok := n.caseOf(v.Run); ok {
+			h.Case = ref
 		}
 		list = append(list, h)
 	}
 	slices.SortStableFunc(list, func(a, b console.Held) int { return b.Since.Compare(a.Since) })
 	return list[:min(len(list), shownHeld)]
+}
+
+// caseOf finds the case that a deny entry names: as such, or before the run of a playbook.
+func (n *Node) caseOf(run string) (ref string, ok bool) {
+	ref, _, _ = strings.Cut(run, " ")
+	_, err := n.cases.book.Case(ref)
+	return ref, err == nil
 }
 
 // releaseHeld takes an entry off the deny list. The ledger has who did it and why before it happens, the incident after.
@@ -105,11 +119,15 @@ func (n *Node) releaseHeld(ctx context.Context, who querschott.Actor, id, reason
 		if err := n.Admit(ctx, who, v); err != nil {
 			return err
 		}
-		if _, err := n.cases.book.Case(v.Run); err != nil {
-			return nil //nolint:nilerr // it was held without a case
+		ref, ok := n.caseOf(v.Run)
+		if !ok {
+			return nil // it was held without a case
 		}
-		return n.noteCase(ctx, v.Run, incident.Entry{
-			Kind: incident.Action, By: who, Text: "freigegeben / released: " + string(v.Dimension) + " " + n.cases.name(v.Value), Why: reason,
+		what := func(language string) string {
+			return incident.Word(language, "held."+string(v.Dimension)) + " " + n.cases.name(v.Value)
+		}
+		return n.noteCase(ctx, ref, incident.Entry{
+			Kind: incident.Action, By: who, Text: "released: " + what("en"), TextDE: "freigegeben: " + what("de"), Why: reason,
 		})
 	}
 	return querschott.Refuse(querschott.CodeNotFound, "nobody is held under that name any more")

@@ -2,9 +2,7 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -142,10 +140,10 @@ func (n *Node) noteReach(ctx context.Context, ref string) error {
 	if slices.ContainsFunc(found, func(e incident.Evidence) bool { return !nobody(e) }) {
 		found = slices.DeleteFunc(found, nobody)
 	} else {
-		found = []incident.Evidence{{Grade: scope.GradeNoSign, Source: reachSource(len(h.credentials)), From: q.From, To: q.To, Coverage: a.Coverage, Bounds: &scope.Bounds{}}}
+		found = []incident.Evidence{{Grade: scope.GradeNoSign, Source: incident.HeldSource(len(h.credentials)), From: q.From, To: q.To, Coverage: a.Coverage, Bounds: &scope.Bounds{}}}
 	}
 	for i := range found {
-		found[i].Source = reachSource(len(h.credentials))
+		found[i].Source = incident.HeldSource(len(h.credentials))
 		if err := n.putReach(ctx, ref, &found[i]); err != nil {
 			return err
 		}
@@ -153,15 +151,10 @@ func (n *Node) noteReach(ctx context.Context, ref string) error {
 	return nil
 }
 
-// reachSource says where such evidence comes from; by it the evidence of an earlier question is known.
-func reachSource(credentials int) string { return fmt.Sprintf("%s %d", reachedBy, credentials) }
-
-const reachedBy = "scope, held credentials:"
-
 // reachOf returns what stands in a case about the reach of its held credentials.
 func reachOf(c *incident.Case) []incident.Entry {
 	return slices.DeleteFunc(c.Standing(incident.Finding), func(e incident.Entry) bool {
-		return e.By != door.MachineActor || !strings.HasPrefix(e.Evidence.Source, reachedBy)
+		return e.By != door.MachineActor || !e.Evidence.OfHeld()
 	})
 }
 
@@ -173,7 +166,7 @@ func (n *Node) putReach(ctx context.Context, ref string, found *incident.Evidenc
 	}
 	e := incident.Entry{
 		Kind: incident.Finding, By: door.MachineActor, Evidence: found,
-		Text: "Reichweite der gesperrten Ausweise / reach of the held credentials",
+		Text: "reach of the held credentials", TextDE: "Reichweite der gesperrten Ausweise",
 	}
 	for _, old := range reachOf(c) {
 		if old.Evidence.Insurer != found.Insurer && old.Evidence.Insurer != "" {
@@ -182,7 +175,7 @@ func (n *Node) putReach(ctx context.Context, ref string, found *incident.Evidenc
 		if old.Evidence.Grade == found.Grade && old.Evidence.Source == found.Source && *old.Evidence.Bounds == *found.Bounds {
 			return nil
 		}
-		e.Kind, e.As, e.Supersedes, e.Why = incident.Correction, incident.Finding, old.N, "asked again"
+		e.Kind, e.As, e.Supersedes, e.Why, e.WhyDE = incident.Correction, incident.Finding, old.N, "asked again", "erneut gefragt"
 	}
 	_, err = n.cases.book.Append(ctx, ref, c.Version, e)
 	if querschott.CodeOf(err) == querschott.CodeConflict { // somebody wrote meanwhile

@@ -55,7 +55,7 @@ func (r *room) attack(text string) *incident.Case {
 	r.t.Helper()
 	at := r.clk.now()
 	src := incident.Source{
-		Actor: "erika.mustermann", Credential: "session-of-erika", Insurer: r.insurers[0].IK, Service: querschott.Desk, Cause: "persons-minute", Detector: "D1", Exact: true,
+		Actor: "erika.mustermann", Credential: "session-of-erika", Insurer: r.insurers[0].IK, Service: querschott.Desk, Cause: "cap-minute", Detector: "D1", Exact: true,
 		Severity: "high", Numbers: []incident.Number{{Name: "persons", Value: 21, Unit: "persons/min"}, {Name: "limit", Value: 20, Unit: "persons/min"}}, First: at, Last: at, Events: 21,
 	}
 	c, err := r.book.Begin(r.t.Context(), incident.Entry{Kind: incident.Fact, By: "querschott", Text: text, Alarm: &src, Happened: at})
@@ -71,6 +71,10 @@ func (r *room) attack(text string) *incident.Case {
 		{Kind: incident.Correction, By: "bert", Supersedes: 4, As: incident.Fact, Text: text, Why: text},
 		{Kind: incident.Handover, By: "anna", Role: incident.Lead, Person: "bert"},
 		{Kind: incident.Request, By: "bert", Wish: incident.Close, Why: text},
+		{
+			Kind: incident.Action, By: "querschott", Text: text, Why: text,
+			TextDE: text + " ", WhyDE: text + " ",
+		},
 	} {
 		if err != nil {
 			r.t.Fatal(err)
@@ -81,7 +85,7 @@ func (r *room) attack(text string) *incident.Case {
 		r.t.Fatal(err)
 	}
 	shadow := src
-	shadow.Actor, shadow.Exact, shadow.Severity, shadow.Detector, shadow.Cause = "P-4F", false, "medium", "R2", "reasons-slow"
+	shadow.Actor, shadow.Exact, shadow.Severity, shadow.Detector, shadow.Cause = "P-4F", false, "medium", "R2", "reasons-sum"
 	src.Actor = "P-7K2MQ3RA"
 	r.say(func(s *Snapshot) {
 		s.Warnings = []Warning{{Time: at.Add(-time.Hour), Source: shadow, Over: true, Folded: 3}, {Time: at, Source: src, Live: true, Case: c.Ref}}

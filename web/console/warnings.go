@@ -39,8 +39,17 @@ type Held struct {
 	Since  time.Time
 	Until  time.Time // zero: until it is released
 	Reason string
+	German string // the reason in German, if it is one of the platform's
 	Case   string // reference of the incident, or of the playbook's run
 	By     []querschott.Actor
+}
+
+// Why is the reason in a language.
+func (h Held) Why(language string) string {
+	if language == "de" && h.German != "" {
+		return h.German
+	}
+	return h.Reason
 }
 
 // Explained is which part of a compartment's accesses has a reason.
