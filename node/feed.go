@@ -41,6 +41,8 @@ type feed struct {
 	refused map[string]uint64
 	limited uint64 // events that were answered 429
 	last    time.Time
+	untold  fed       // that the ledger does not have yet
+	told    time.Time // when it was told last
 }
 
 // FeedStatus is what is known of a foreign source.
@@ -86,6 +88,7 @@ func (f *feed) take(body []byte, inOCSF bool) (done api.Taken, wait time.Duratio
 	f.filled = now
 	if n := float64(bytes.Count(body, []byte{'\n'}) + 1); n > f.tokens {
 		f.limited += uint64(n)
+		f.note(now, 0, 0, uint64(n))
 		return done, time.Duration((n-f.tokens)/float64(f.cfg.Rate)*float64(time.Second)) + time.Second
 	}
 	done.Refused = []api.NotTaken{}
@@ -122,6 +125,7 @@ func (f *feed) take(body []byte, inOCSF bool) (done api.Taken, wait time.Duratio
 		f.refused["no-event"]++
 		done.Refused = append(done.Refused, api.NotTaken{Line: number + 1, Why: "the line is too long; it and what follows was left out"})
 	}
+	f.note(now, uint64(done.Taken), uint64(done.Bad), 0)
 	return done, 0
 }
 
@@ -212,7 +216,7 @@ func (n *Node) source(r *gate.Request) (*feed, error) {
 
 func machineName(id *ident.Identity) string { return id.Caller.Name }
 
-func (n *Node) takeEvents(_ context.Context, r *gate.Request) (*service.Answer, error) {
+func (n *Node) takeEvents(ctx context.Context, r *gate.Request) (*service.Answer, error) {
 	f, err := n.source(r)
 	if err != nil {
 		return nil, err
@@ -236,6 +240,9 @@ func (n *Node) takeEvents(_ context.Context, r *gate.Request) (*service.Answer, 
 		return nil, querschott.Refuse(querschott.CodeTooLarge, "at most %d bytes at once", feedBody)
 	}
 	done, wait := f.take(body, inOCSF)
+	if err := n.recordFeed(ctx, f, false); err != nil {
+		n.log.Warn("the ledger took no entry of a source's events; it is told again", "source", f.cfg.Machine, "err", err)
+	}
 	answer := &service.Answer{
 		Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}},
 		Facts: service.Facts{Action: ledger.ActionReceive, Outcome: ledger.OutcomeSuccess},

@@ -41,6 +41,8 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	core.Go(func() error { return n.part(inner, "the metrics of requests", n.observe) })
 	core.Go(func() error { return n.part(inner, "the early warning", n.alarms.run) })
+	core.Go(func() error { return n.part(inner, "the ledger's entries of foreign events", n.recordFeeds) })
+	core.Go(func() error { return n.part(inner, "the file of alarms", n.syncAlarms) })
 	core.Go(func() error { return n.part(inner, "containment", n.contain.run) })
 	core.Go(func() error { return n.part(inner, "the reach of held credentials", n.findReach) })
 	core.Go(func() error { return n.part(inner, "the scope index", n.scope.Run) })

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/access"
+	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/telemetry"
 	"github.com/querschott/querschott/watch"
 	"github.com/querschott/querschott/watch/ocsf"
@@ -151,6 +153,7 @@ type alarmBook struct {
 	mu     sync.Mutex // guards what follows
 	newest []*watch.Alarm
 	lost   uint64 // that could not be written
+	dirty  bool   // what was written since the file was synced
 }
 
 const (
@@ -210,10 +213,65 @@ func (b *alarmBook) add(a *watch.Alarm) error {
 	if err == nil {
 		err = appendLine(b.path, append(line, '\n'), b.max)
 	}
+	b.dirty = true
 	if err != nil {
 		b.lost++
 	}
 	return err
+}
+
+// sync brings what was written to the disk, and the names of files that were begun. A renamed file is synced before its name.
+func (b *alarmBook) sync() error {
+	b.mu.Lock()
+	dirty := b.dirty
+	b.dirty = false
+	b.mu.Unlock()
+	if !dirty {
+		return nil
+	}
+	err := errors.Join(syncFile(rotated(b.path, 1)), syncFile(b.path), disk.OS{}.SyncDir(filepath.Dir(b.path)))
+	if err != nil {
+		b.mu.Lock()
+		b.dirty = true // the next time again
+		b.mu.Unlock()
+		return fmt.Errorf("couldn't sync the file of alarms: %w", err)
+	}
+	return nil
+}
+
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// alarmsSync is how much of the newest alarms a power cut may take.
+const alarmsSync = time.Second
+
+// syncAlarms keeps the file of alarms on the disk, so that hearing of an alarm waits for no disk. It syncs once more at the end.
+func (n *Node) syncAlarms(ctx context.Context) error {
+	tick := time.NewTicker(alarmsSync)
+	defer tick.Stop()
+	for failed := false; ; {
+		done := ctx.Err() != nil
+		err := n.alarms.book.sync()
+		if err != nil && !failed {
+			n.log.Error("ALARM: a power cut would take the newest alarms", "err", err, "fix", "see the disk of the data directory")
+		}
+		failed = err != nil
+		if done {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
 }
 
 // appendLine writes a line behind a file; a full file is renamed first.

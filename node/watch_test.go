@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -227,6 +228,33 @@ func TestForeignFeed(t *testing.T) {
 	if got := s.To; got.After(time.Now().Add(time.Minute)) {
 		t.Errorf("the feed moved the clock to %v", got)
 	}
+	h.until("the ledger has every batch", func() bool { return n.fed("feed:epa-backend") == [4]int{3, 26, 7, 401} })
+	n.stop()
+}
+
+// fed sums what the ledger has of a source: batches, and events taken, refused and too fast.
+func (r *live) fed(source querschott.Actor) (sum [4]int) {
+	r.h.tb.Helper()
+	for e, err := range r.ledger.Scan(r.h.origin(""), 0, 10_000) {
+		if err != nil {
+			r.h.tb.Fatal(err)
+		}
+		if e.Payload == nil || e.Payload.Actor != source {
+			continue
+		}
+		for i, name := range []string{"batches", "taken", "refused", "too-fast"} {
+			for _, f := range e.Payload.Detail {
+				if f.Name == name {
+					n, err := strconv.Atoi(f.Value)
+					if err != nil {
+						r.h.tb.Fatal(err)
+					}
+					sum[i] += n
+				}
+			}
+		}
+	}
+	return sum
 }
 
 // The file of alarms is bounded, survives a torn line, and is read again.
@@ -259,6 +287,12 @@ func TestAlarmBook(t *testing.T) {
 	again, err := openAlarmBook(path, 2000)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if err := again.sync(); err != nil || again.dirty {
+		t.Errorf("nothing is to be synced: %v", err)
+	}
+	if err := b.sync(); err != nil || b.dirty {
+		t.Errorf("synced: %v, there is more to sync: %t", err, b.dirty)
 	}
 	list := again.list(AlarmQuery{})
 	if len(list) < 10 || list[len(list)-1].Detector != "D2" || len(again.list(AlarmQuery{Detector: "D2"})) != 1 {
