@@ -50,7 +50,7 @@ type containment struct {
 	judge *contain.Judge
 
 	caseFor func(context.Context, *watch.Alarm) string // the case of an alarm; nil: there is no book of cases
-	note    func(ctx context.Context, ref, text, why string) error
+	note    func(ctx context.Context, ref string, said, why words) error
 }
 
 func (n *Node) openContainment(context.Context) (err error) {
@@ -89,8 +89,10 @@ func (n *Node) openContainment(context.Context) (err error) {
 	c.events = n.stream.Subscribe("containment", containEvents)
 	if n.cases != nil {
 		c.caseFor = n.caseFor
-		c.note = func(ctx context.Context, ref, text, why string) error {
-			return n.noteCase(ctx, ref, incident.Entry{Kind: incident.Action, Happened: n.opt.Now(), Text: text, Why: why})
+		c.note = func(ctx context.Context, ref string, said, why words) error {
+			return n.noteCase(ctx, ref, incident.Entry{
+				Kind: incident.Action, Happened: n.opt.Now(), Text: said.en, TextDE: said.de, Why: why.en, WhyDE: why.de,
+			})
 		}
 	}
 	n.contain = c
@@ -184,7 +186,7 @@ func (c *containment) withdraw(list []contain.Action) {
 // spare keeps the platform from shutting out those who defend it: what is about an operator or the platform itself is asked for.
 func (n *Node) spare(d *contain.Decision) {
 	ours := func(a contain.Action) bool {
-		if a.Kind == contain.MoveDoor {
+		if isDoors(&a) {
 			return false
 		}
 		return a.Actor == door.MachineActor || slices.ContainsFunc(n.operators, func(o Operator) bool { return o.Name == a.Actor })
@@ -199,8 +201,12 @@ func (n *Node) spare(d *contain.Decision) {
 
 // doDeed puts an action in force. Done twice it changes nothing more.
 func (n *Node) doDeed(ctx context.Context, r *contain.Run, d *contain.Deed) (string, error) {
-	if d.Action.Kind == contain.MoveDoor {
-		return n.moveDoor(ctx, r, d)
+	switch d.Action.Kind {
+	case contain.MoveDoor:
+		return n.moveDoor(ctx, r, d, d.Action.Compartment)
+	case contain.ShutInsurer:
+		return n.shutInsurer(ctx, r, d)
+	default:
 	}
 	list, err := n.denials(r, d)
 	if err != nil {
@@ -251,22 +257,62 @@ func runName(r *contain.Run, d *contain.Deed) string {
 }
 
 // moveDoor narrows a door in the name of the platform. A door that lets out no more than the order would is left as it is.
-func (n *Node) moveDoor(ctx context.Context, r *contain.Run, d *contain.Deed) (string, error) {
-	a := d.Action
-	cur, ok := n.doors.Current(a.Compartment)
-	switch {
+func (n *Node) moveDoor(ctx context.Context, r *contain.Run, d *contain.Deed, c querschott.Compartment) (string, error) {
+	cur, ok := n.doors.Current(c)
+	switch to := d.Action.To; {
 	case !ok:
-		return "", fmt.Errorf("there is no compartment %s here", a.Compartment)
-	case cur.To == a.To || door.Widens(a.Compartment.Service, cur.To, a.To) || cur.To == querschott.Closed:
+		return "", fmt.Errorf("there is no compartment %s here", c)
+	case cur.To == to || door.Widens(c.Service, cur.To, to) || cur.To == querschott.Closed:
 		return fmt.Sprintf("the door was %s already, epoch %d", cur.To, cur.Epoch), nil
 	}
 	out, err := n.doors.Set(ctx, door.Request{
-		Compartment: a.Compartment, To: a.To, Reason: "alarm " + r.Alarm.Detector + "/" + r.Alarm.Cause + ", " + r.ID, Incident: r.Case, Expires: d.Until,
+		Compartment: c, To: d.Action.To, Reason: "alarm " + r.Alarm.Detector + "/" + r.Alarm.Cause + ", " + doorMark(r, d), Incident: r.Case, Expires: d.Until,
 	}, n.machine)
 	if out.Order == nil {
 		return "", errors.Join(err, errors.New("the door was not moved"))
 	}
-	return n.Enforced(a.Compartment).Full(), err
+	return n.Enforced(c).Full(), err
+}
+
+// doorMark ends the reason of a door's order: by it the deed that moved the door is known again.
+func doorMark(r *contain.Run, d *contain.Deed) string {
+	if d.Action.Kind == contain.ShutInsurer {
+		return r.ID + " (all doors of the insurer)"
+	}
+	return r.ID
+}
+
+// doorsOf are the compartments whose doors a deed is about.
+func (n *Node) doorsOf(a *contain.Action) []querschott.Compartment {
+	if a.Kind == contain.MoveDoor {
+		return []querschott.Compartment{a.Compartment}
+	}
+	return slices.DeleteFunc(n.doors.Compartments(), func(c querschott.Compartment) bool { return c.Insurer != a.Insurer })
+}
+
+// shutInsurer moves all doors of an insurer side by side. One that does not answer keeps none of the others.
+func (n *Node) shutInsurer(ctx context.Context, r *contain.Run, d *contain.Deed) (string, error) {
+	all := n.doorsOf(d.Action)
+	if len(all) == 0 {
+		return "", fmt.Errorf("insurer %s has no door here", d.Action.Insurer)
+	}
+	errs := make([]error, len(all))
+	var work sync.WaitGroup
+	for i, c := range all {
+		work.Go(func() {
+			if _, err := n.moveDoor(ctx, r, d, c); err != nil {
+				errs[i] = fmt.Errorf("%s: %w", c, err)
+			}
+		})
+	}
+	work.Wait()
+	served := 0
+	for _, c := range all {
+		if cur, _ := n.doors.Current(c); cur.To == d.Action.To || cur.To == querschott.Closed {
+			served++
+		}
+	}
+	return fmt.Sprintf("%d of %d doors of insurer %s are %s or closed", served, len(all), d.Action.Insurer, d.Action.To), errors.Join(errs...)
 }
 
 // letIn tells judge and early warning who is off the deny list, so that who breaks a rule again is held again.
@@ -299,7 +345,7 @@ func (n *Node) forgive(actor querschott.Actor, credential querschott.CredentialI
 func (n *Node) forgetReleased(j *contain.Judge, r *contain.Run, deeds ...*contain.Deed) {
 	list := n.denied.List()
 	for _, d := range deeds {
-		if d.State != contain.Done || d.Action == nil || d.Action.Kind == contain.MoveDoor {
+		if d.State != contain.Done || d.Action == nil || isDoors(d.Action) {
 			continue
 		}
 		name := runName(r, d)
@@ -311,8 +357,8 @@ func (n *Node) forgetReleased(j *contain.Judge, r *contain.Run, deeds ...*contai
 
 // undoDeed takes an action back. A door is not opened by it: the platform proposes that, and two operators decide.
 func (n *Node) undoDeed(ctx context.Context, r *contain.Run, d *contain.Deed, by querschott.Actor) (string, error) {
-	if d.Action.Kind == contain.MoveDoor {
-		return n.proposeOpening(ctx, r, d)
+	if isDoors(d.Action) {
+		return n.proposeOpenings(ctx, r, d)
 	}
 	name := runName(r, d)
 	var list []ident.Revocation
@@ -334,10 +380,28 @@ func (n *Node) undoDeed(ctx context.Context, r *contain.Run, d *contain.Deed, by
 	return fmt.Sprintf("%d entries are off the deny list, epoch %d", len(list), n.denied.Epoch()), nil
 }
 
-func (n *Node) proposeOpening(ctx context.Context, r *contain.Run, d *contain.Deed) (string, error) {
-	c := d.Action.Compartment
+// isDoors reports whether an action is about doors, not about who asks.
+func isDoors(a *contain.Action) bool {
+	return a.Kind == contain.MoveDoor || a.Kind == contain.ShutInsurer
+}
+
+// proposeOpenings proposes to open every door that a deed has moved.
+func (n *Node) proposeOpenings(ctx context.Context, r *contain.Run, d *contain.Deed) (string, error) {
+	if d.Action.Kind == contain.MoveDoor {
+		return n.proposeOpening(ctx, r, d, d.Action.Compartment)
+	}
+	var list []string
+	var errs error
+	for _, c := range n.doorsOf(d.Action) {
+		text, err := n.proposeOpening(ctx, r, d, c)
+		list, errs = append(list, c.String()+": "+text), errors.Join(errs, err)
+	}
+	return strings.Join(list, "; "), errs
+}
+
+func (n *Node) proposeOpening(ctx context.Context, r *contain.Run, d *contain.Deed, c querschott.Compartment) (string, error) {
 	cur, _ := n.doors.Current(c)
-	if cur.Actor != door.MachineActor || !strings.HasSuffix(cur.Reason, r.ID) {
+	if cur.Actor != door.MachineActor || !strings.HasSuffix(cur.Reason, doorMark(r, d)) {
 		return fmt.Sprintf("somebody has moved the door since: it is %s, epoch %d", cur.To, cur.Epoch), nil
 	}
 	if slices.ContainsFunc(n.doors.Proposals(), func(p door.Proposal) bool { return p.Compartment == c }) {
@@ -376,8 +440,11 @@ func (n *Node) tellDeed(ctx context.Context, r *contain.Run, d *contain.Deed) er
 	what := d.Manual
 	if a := d.Action; a != nil {
 		e.Compartment, what = a.Compartment, actionText(a)
-		if a.Kind == contain.MoveDoor {
+		if isDoors(a) {
 			e.Data = ledger.DataDoorOrder
+		}
+		if a.Insurer != "" { // into the log of the insurer
+			e.Compartment.Insurer = a.Insurer
 		}
 	}
 	why := r.Decision.Why
@@ -403,32 +470,10 @@ func (n *Node) tellDeed(ctx context.Context, r *contain.Run, d *contain.Deed) er
 		n.reach.ask(r.Case)
 	}
 	if n.contain.note != nil && r.Case != "" {
-		err = errors.Join(err, n.contain.note(ctx, r.Case, sentences(string(d.State)+": "+what, d.Effect), why))
+		said := words{en: sentences(string(d.State)+": "+what, d.Effect), de: sentences(germanStates[d.State]+": "+germanAction(d), n.germanEffect(r, d))}
+		err = errors.Join(err, n.contain.note(ctx, r.Case, said, words{en: why, de: contain.German(why)}))
 	}
 	return err
-}
-
-// sentences puts sentences together that may have a full stop already.
-func sentences(list ...string) string {
-	var b strings.Builder
-	for _, s := range list {
-		if s = strings.TrimRight(s, ". "); s != "" {
-			b.WriteString(s + ". ")
-		}
-	}
-	return strings.TrimSpace(b.String())
-}
-
-// actionText says in one line what an action is.
-func actionText(a *contain.Action) string {
-	switch a.Kind {
-	case contain.MoveDoor:
-		return fmt.Sprintf("door %s %s for %s", a.Compartment, a.To, a.TTL)
-	case contain.HoldGroup:
-		return fmt.Sprintf("hold group %s for %s", a.Group, a.TTL)
-	default:
-		return fmt.Sprintf("%s %s of %s for %s", a.Kind, a.Credential, a.Actor, a.TTL)
-	}
 }
 
 // deniedBy says in which capacity the deny list was changed.

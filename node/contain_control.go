@@ -63,7 +63,7 @@ func (n *Node) controlPreview(r *http.Request) (any, error) {
 	}
 	hit := n.contain.recent.Preview(&a, n.opt.Now())
 	for _, b := range n.journal.Backlogs() {
-		if a.Kind == contain.MoveDoor && b.Compartment == a.Compartment || a.Kind == contain.ShutInsurer && b.Compartment.Insurer == a.Compartment.Insurer {
+		if a.Kind == contain.MoveDoor && b.Compartment == a.Compartment || a.Kind == contain.ShutInsurer && b.Compartment.Insurer == a.Insurer {
 			hit.Waiting += uint64(b.Messages)
 		}
 	}
