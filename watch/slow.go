@@ -119,11 +119,20 @@ func (d *slow) Observe(e *Event, to []Alarm) []Alarm {
 	// strangers of the group's, or a second day of it within a week. Work as ever without its references is held for a day far above all others only.
 	severity := Medium
 	if strangers || f.rest > 0 && (!own || away || v.cause == "day") {
-		severity = High
+		severity = d.grave(f)
 	}
 	numbers := append(v.numbers("persons"), Number{"without_reason", k.bare, "persons/3 days"}, Number{"known_of_them", k.bareKnown, "persons/3 days"},
 		Number{"known_share", k.known / max(k.all, 1), "of accesses with a reason"}, Number{"while_away", k.bareAway, "persons/3 days"})
 	return append(to, e.alarm("D10", "unexplained-"+v.cause, Statistical, severity, numbers...).since(f.first, f.events))
+}
+
+// grave is how grave what somebody does may be at most. Where only his peers say what is usual, nobody is held unless he is far above
+// it: one whose work is about more strangers than theirs would be, in his first busy week.
+func (d *slow) grave(f *profile) Severity {
+	if f.n < d.profiler.rule.ownDays {
+		return Medium
+	}
+	return High
 }
 
 // pooled reports whether those of a group who rise have risen, within the last week, with persons who are not of their work. A process
