@@ -146,6 +146,7 @@ type sockets struct {
 
 // Open opens everything and binds the addresses. It accepts nothing before Run.
 func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
+	spread()
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
