@@ -211,8 +211,12 @@ func (d *mailDoor) serve(t *testing.T, w *World, ca *CA, l net.Listener, startTL
 		defer close(served)
 		_ = server.Serve(l) // ends with an error when it is closed
 	}()
-	t.Cleanup(func() {
-		_ = server.Close()
+	t.Cleanup(func() { // the sender has ended; a connection that has only begun may not be closed under its goroutine
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
 		<-served
 	})
 	return SenderConfig{
