@@ -123,10 +123,10 @@ func TestFloodDelaysNobody(t *testing.T) {
 	})
 	p.cfg.Workers, p.long = 1, time.Hour // a worker that is replaced delivers beside a turn, not before it
 	j.Notify(func(c querschott.Compartment) {
+		p.wake(c) // first: who tells the pump may have to wait for a processor meanwhile, and that is not the pump's delay
 		mu.Lock()
 		arrived[c] = flooded
 		mu.Unlock()
-		p.wake(c)
 	})
 	defer run(p)()
 	if err := p.OpenAll(h.all(1)); err != nil {
