@@ -91,26 +91,12 @@ func (n *Node) recordFeed(ctx context.Context, f *feed, all bool) error {
 
 // recordFeeds tells the ledger every second what it has not been told, and once more at the end.
 func (n *Node) recordFeeds(ctx context.Context) error {
-	tick := time.NewTicker(fedEvery)
-	defer tick.Stop()
-	for failed := false; ; {
-		var err error
-		done := ctx.Err() != nil
+	return n.repeat(ctx, fedEvery, "the ledger does not have which source has sent events", "see 'querschott status'", func(last bool) (err error) {
 		for _, f := range n.alarms.feeds {
-			if e := n.recordFeed(context.WithoutCancel(ctx), f, done); e != nil {
+			if e := n.recordFeed(context.WithoutCancel(ctx), f, last); e != nil {
 				err = e
 			}
 		}
-		if err != nil && !failed {
-			n.log.Error("ALARM: the ledger does not have which source has sent events", "err", err, "fix", "see 'querschott status'")
-		}
-		failed = err != nil
-		if done {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-		}
-	}
+		return err
+	})
 }
