@@ -91,12 +91,14 @@ func (n *Node) recordFeed(ctx context.Context, f *feed, all bool) error {
 
 // recordFeeds tells the ledger every second what it has not been told, and once more at the end.
 func (n *Node) recordFeeds(ctx context.Context) error {
-	return n.repeat(ctx, fedEvery, "the ledger does not have which source has sent events", "see 'querschott status'", func(last bool) (err error) {
+	return repeat(ctx, fedEvery, func(last bool) (err error) {
 		for _, f := range n.alarms.feeds {
 			if e := n.recordFeed(context.WithoutCancel(ctx), f, last); e != nil {
 				err = e
 			}
 		}
 		return err
+	}, func(err error) {
+		n.log.Error("ALARM: the ledger does not have which source has sent events", "err", err, "fix", "see 'querschott status'")
 	})
 }

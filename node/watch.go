@@ -255,18 +255,20 @@ const alarmsSync = time.Second
 
 // syncAlarms keeps the file of alarms on the disk, so that hearing of an alarm waits for no disk. It syncs once more at the end.
 func (n *Node) syncAlarms(ctx context.Context) error {
-	return n.repeat(ctx, alarmsSync, "a power cut would take the newest alarms", "see the disk of the data directory", func(bool) error { return n.alarms.book.sync() })
+	return repeat(ctx, alarmsSync, func(bool) error { return n.alarms.book.sync() }, func(err error) {
+		n.log.Error("ALARM: a power cut would take the newest alarms", "err", err, "fix", "see the disk of the data directory")
+	})
 }
 
 // repeat does something now and then, and once more at the end. It says what goes wrong once, until it goes well again.
-func (n *Node) repeat(ctx context.Context, every time.Duration, alarm, fix string, do func(last bool) error) error {
+func repeat(ctx context.Context, every time.Duration, do func(last bool) error, say func(error)) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for failed := false; ; {
 		last := ctx.Err() != nil
 		err := do(last)
 		if err != nil && !failed {
-			n.log.Error("ALARM: "+alarm, "err", err, "fix", fix)
+			say(err)
 		}
 		failed = err != nil
 		if last {
