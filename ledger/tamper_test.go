@@ -131,6 +131,9 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 		}
 		at := d.Crash(rng)
 		for name, b := range files(t, at, "d") {
+			if len(b) == 0 {
+				continue // the packs are made behind the writer's back: power can fail before the first byte is synced
+			}
 			for range 25 {
 				off := rng.Int64N(int64(len(b)))
 				bad := at.Crash(rng)
