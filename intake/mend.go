@@ -1,10 +1,13 @@
 package intake
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/querschott/querschott/internal/disk"
 )
@@ -29,12 +32,32 @@ func (j *Journal) trim() {
 	}
 }
 
-// mend restores what copies lack, at the start and whenever a copy that had failed is back.
+// How long mending rests before it tries again what it could not do.
+const (
+	firstMend = time.Second
+	lastMend  = time.Minute
+)
+
+// mend restores what copies lack: at the start, whenever a copy that had failed is back, and again until nothing is lacking.
 func (j *Journal) mend() {
+	rest, said := firstMend, ""
 	for {
-		j.mendAll()
+		var again <-chan time.Time
+		err := j.mendAll()
+		switch {
+		case err != nil:
+			again, rest = time.After(rest), min(2*rest, lastMend)
+			if err.Error() != said {
+				j.cfg.Log.Error("couldn't restore a segment to a copy of the journal; it is tried again", "err", err)
+			}
+			said = err.Error()
+		case said != "":
+			j.cfg.Log.Info("every copy of the journal has every segment again")
+			rest, said = firstMend, ""
+		}
 		select {
 		case <-j.mendAgain:
+		case <-again:
 		case <-j.stop:
 			return
 		}
@@ -48,8 +71,8 @@ func (j *Journal) mendSoon() {
 	}
 }
 
-// mendAll gives every copy the closed segments that it lacks.
-func (j *Journal) mendAll() {
+// mendAll gives every copy the closed segments that it lacks. The error is the first one; the others are tried all the same.
+func (j *Journal) mendAll() (first error) {
 	j.mu.Lock()
 	var todo []*segment
 	for _, s := range j.segments {
@@ -59,11 +82,11 @@ func (j *Journal) mendAll() {
 		}
 	}
 	j.mu.Unlock()
-	slices.SortFunc(todo, func(a, b *segment) int { return int(int64(a.head.number) - int64(b.head.number)) })
+	slices.SortFunc(todo, func(a, b *segment) int { return cmp.Compare(a.head.number, b.head.number) })
 	for _, s := range todo {
 		for i, c := range j.cfg.Copies {
-			if err := j.mendCopy(s, i, c); err != nil {
-				j.cfg.Log.Error("couldn't restore a segment to a copy of the journal", "file", c.path(s.head.number), "err", err)
+			if err := j.mendCopy(s, i, c); err != nil && first == nil {
+				first = fmt.Errorf("%s: %w", c.path(s.head.number), err)
 			}
 		}
 		j.mu.Lock()
@@ -71,6 +94,7 @@ func (j *Journal) mendAll() {
 		j.mu.Unlock()
 	}
 	j.trim()
+	return first
 }
 
 // mendCopy restores a segment to a copy whose directory does not have it.
@@ -81,8 +105,10 @@ func (j *Journal) mendCopy(s *segment, i int, c Copy) error {
 	default:
 	}
 	old := s.files()[i]
-	if old != nil && exists(c, s.head.number) {
-		return nil
+	if old != nil {
+		if there, err := exists(c, s.head.number); there || err != nil {
+			return err
+		}
 	}
 	for k, from := range s.files() {
 		if k == i || from == nil {
@@ -105,13 +131,16 @@ func (j *Journal) mendCopy(s *segment, i int, c Copy) error {
 	return nil
 }
 
-// exists reports whether a copy has a segment; in doubt it has.
-func exists(c Copy, number uint64) bool {
+// exists reports whether a copy has a segment.
+func exists(c Copy, number uint64) (bool, error) {
 	f, err := c.FS.Open(c.path(number))
-	if err != nil {
-		return !errors.Is(err, fs.ErrNotExist)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
-	return f.Close() == nil
+	if err != nil {
+		return false, err
+	}
+	return true, f.Close()
 }
 
 // copyFile copies a segment; the name appears only when all of it is durable.
