@@ -36,12 +36,12 @@ func (b *Book) Adopt(ctx context.Context, o Order, to querschott.DoorState, shar
 	}
 	start := time.Now()
 	replaced := d.adopt(ctx, o, to, share)
-	record, stop := context.WithTimeoutCause(context.WithoutCancel(ctx), patience, errSilent)
+	record, stop := b.patiently(context.WithoutCancel(ctx))
 	begin(record, func() error { // beside the enforcers: Run repeats what fails
 		defer stop()
 		return b.record(record, d)
 	})
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errSilent)
+	ctx, cancel := b.patiently(ctx)
 	defer cancel()
 	o.To = to
 	return b.enforce(ctx, replaced, o, start)

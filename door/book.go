@@ -62,8 +62,9 @@ type Config struct {
 	// refused, and nothing is written. "": this book decides.
 	Publisher string
 
-	Now func() time.Time
-	Log *slog.Logger
+	Patience time.Duration // with enforcers, disk and ledger; zero: DefaultPatience
+	Now      func() time.Time
+	Log      *slog.Logger
 }
 
 // Mark is what the ledger remembers of a door: the last order that was recorded, and how far it had come with its stages.
@@ -118,6 +119,9 @@ func Open(cfg Config) (*Book, error) {
 	}
 	if cfg.Machine != nil && r.name(cfg.Machine) != MachineActor {
 		return nil, fmt.Errorf("the platform signs with the key %s, which is not the one that verifies its orders", cfg.Machine.Name())
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = DefaultPatience
 	}
 	if cfg.Publisher != "" {
 		cfg.Machine, cfg.Judge, cfg.RecordStep = nil, nil, nil // the platform decides where the book is

@@ -115,7 +115,7 @@ func (b *Book) move(ctx context.Context, d *door, s *signed, share int, reason s
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errSilent)
+	ctx, cancel := b.patiently(ctx)
 	defer cancel()
 	if share > d.shareOf(s) {
 		if err := b.recordStep(ctx, d, s, next); err != nil {

@@ -21,17 +21,19 @@ type Change struct {
 	Share   int           `json:"share"` // per cent; less than 100 while it opens in stages
 	Applied time.Time     `json:"applied"`
 	Obeyed  time.Duration `json:"obeyed_ns"`        // from the start of the move until the last enforcer had answered
-	Silent  []string      `json:"silent,omitempty"` // enforcers that failed, or did not answer within patience
+	Silent  []string      `json:"silent,omitempty"` // enforcers that failed, or did not answer within Config.Patience
 }
 
-// patience is how long an order waits to hear from enforcers, disk and ledger before it says that they were silent. It is in
-// force all the same.
-const patience = 5 * time.Second
+// DefaultPatience is how long an order waits to hear from enforcers, disk and ledger before it says that they were silent.
+// It is in force all the same.
+const DefaultPatience = 5 * time.Second
 
-var (
-	errSilent    = fmt.Errorf("no answer within %s", patience)
-	errOvertaken = errors.New("a later order came into force")
-)
+var errOvertaken = errors.New("a later order came into force")
+
+// patiently bounds the wait for an order's answers.
+func (b *Book) patiently(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, b.cfg.Patience, fmt.Errorf("no answer within %s", b.cfg.Patience))
+}
 
 type enforcer struct {
 	name string

@@ -202,7 +202,7 @@ func (b *Book) narrow(ctx context.Context, d *door, s *signed) (Outcome, error) 
 		return Outcome{}, err
 	}
 	// Whoever ordered it may hang up; what follows must still happen.
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), patience, errSilent)
+	ctx, cancel := b.patiently(context.WithoutCancel(ctx))
 	defer cancel()
 	stored := begin(ctx, func() error { return b.store(ctx, d) })
 	recorded := begin(ctx, func() error { return b.record(ctx, d) })
@@ -223,7 +223,7 @@ func (b *Book) widen(ctx context.Context, d *door, s *signed) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), patience, errSilent)
+	ctx, cancel := b.patiently(context.WithoutCancel(ctx))
 	defer cancel()
 	stored := begin(ctx, func() error { return b.store(ctx, d) }) // the proposal's file goes
 	return Outcome{Order: &o}, errors.Join(b.enforce(ctx, replaced, o, start), stored())

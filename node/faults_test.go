@@ -401,7 +401,7 @@ func TestMailDuringPartition(t *testing.T) {
 	w.connected(eau)
 	w.main.move(querschott.Open, eau)
 	w.gate.until("the book's order", func() bool { return north.doors.State(eau) == querschott.Open })
-	w.main.stop()
+	w.lose()
 	w.gate.until("the end of the lease", func() bool { return north.doors.State(eau) == querschott.Hold })
 	mails := w.gate.notes(0, 3)
 	north.send(mails...)

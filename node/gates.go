@@ -56,7 +56,8 @@ func (n *Node) openGates(ctx context.Context) (err error) {
 	}
 	g.publisher, err = follow.NewPublisher(follow.PublisherConfig{
 		Book:  follow.Book{Compartments: n.doors.Compartments(), Notes: n.doors.Notes, Keys: n.bookKeys},
-		Gates: c.gateNames(), Lease: time.Duration(n.cfg.Doors.Lease), Now: n.opt.Now, Log: n.log,
+		Gates: c.gateNames(), Lease: time.Duration(n.cfg.Doors.Lease),
+		Patience: n.opt.patience * 4 / 5, Now: n.opt.Now, Log: n.log,
 	})
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,13 +16,15 @@ import (
 	"github.com/querschott/querschott/ident"
 )
 
-const testLease = time.Second
+// testLease ends only when a test moves the gate's clock: on a busy machine nothing may be heard for seconds.
+const testLease = 10 * time.Minute
 
 // twin is a node with the book and a gate that follows it, of the same insurers.
 type twin struct {
 	book, gate *house
 	mint       *mint
 	main       *live
+	ahead      atomic.Int64 // of the gate's clock
 }
 
 // newTwin starts the node with the book; the gate is not started.
@@ -33,6 +36,7 @@ func newTwin(t *testing.T) *twin {
 		c.Domain, c.Console.Listen, c.Doors.Lease = "gate.querschott.example", "", Duration(testLease)
 	})
 	w.gate.opt.DevIssuer = w.mint.issuer()
+	w.gate.opt.Now = func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }
 	d, f := &w.book.cfg.Doors.Gates, &w.gate.cfg.Doors.Follow
 	book, err := NewLinkCertificate(d.Certificate, d.Key, "book", time.Now())
 	if err != nil {
@@ -58,6 +62,12 @@ func newTwin(t *testing.T) *twin {
 // connected waits until the gate has everything.
 func (w *twin) connected(c querschott.Compartment) {
 	w.book.until("the gate", func() bool { e := w.main.Enforced(c); return e.Gates == 2 })
+}
+
+// lose stops the node with the book, and lets the gate's lease run out.
+func (w *twin) lose() {
+	w.main.stop()
+	w.ahead.Add(int64(testLease + time.Second))
 }
 
 // serving runs the gate with an open door and the master data of one person, whom a practice has asked about there.
@@ -176,7 +186,7 @@ func TestGateWithoutContact(t *testing.T) {
 	w.gate.until("the book's orders", func() bool {
 		return north.doors.State(vsdm) == querschott.Open && north.doors.State(eau) == querschott.Closed
 	})
-	w.main.stop()
+	w.lose()
 	w.gate.until("the end of the lease", func() bool { o, _ := north.current(vsdm); return o.To == querschott.Hold })
 	w.gate.until("the book here", func() bool { return north.doors.State(vsdm) == querschott.Hold })
 	if got := north.doors.State(eau); got != querschott.Closed {
@@ -198,9 +208,7 @@ func TestGateWithoutContact(t *testing.T) {
 	if got := north.doors.State(eau); got != querschott.Closed {
 		t.Errorf("what is closed became %s", got)
 	}
-	if tr := north.followTrouble(); len(tr) != 0 {
-		t.Errorf("trouble with contact: %+v", tr)
-	}
+	w.gate.until("no trouble with contact", func() bool { return len(north.followTrouble()) == 0 })
 }
 
 // TestStrangersAtTheGates connects with a certificate that nobody knows, and has the gate meet somebody else's.

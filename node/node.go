@@ -62,6 +62,8 @@ type Options struct {
 	Demo       bool         // marks every page
 	HTTP       net.Listener // in place of http.listen, nil: that address is bound
 	DevIssuer  *DevIssuer   // nil: none
+
+	patience time.Duration // of an order with those who obey; 0: door.DefaultPatience
 }
 
 // Node is a platform that is open. Run makes it work.
@@ -352,7 +354,8 @@ func (n *Node) openDoors(ctx context.Context) error {
 	n.doors, err = door.Open(door.Config{ //nolint:contextcheck // what it records must be recorded whatever becomes of the caller
 		FS: disk.OS{}, Dir: n.path("doors"), Compartments: compartments(n.insurers), Operators: operators, BreakGlass: glass,
 		Machine: n.machine, MachineKey: verifier, Record: n.recordOrder, RecordStep: n.recordStep,
-		Judge: n.stages.judge, Last: n.lastOrders(), Publisher: n.cfg.Doors.Follow.Address, Now: n.opt.Now, Log: n.log,
+		Judge: n.stages.judge, Last: n.lastOrders(), Publisher: n.cfg.Doors.Follow.Address, Patience: n.opt.patience,
+		Now: n.opt.Now, Log: n.log,
 	})
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/querschott/querschott/drill"
 	"github.com/querschott/querschott/drill/demo"
 	"github.com/querschott/querschott/drill/issuer"
+	"github.com/querschott/querschott/intake"
 	"github.com/querschott/querschott/node"
 )
 
@@ -72,7 +74,7 @@ func (r *running) until(t *testing.T, ok func(demo.Line) bool) demo.Line {
 	}
 }
 
-// move has the operators move a door.
+// move has the operators move a door. On a busy machine not everybody may have obeyed when it returns.
 func (r *running) move(t *testing.T, c querschott.Compartment, to querschott.DoorState) {
 	t.Helper()
 	first, err := node.LoadOperatorKey(r.File().Operators[0].Key)
@@ -83,10 +85,36 @@ func (r *running) move(t *testing.T, c querschott.Compartment, to querschott.Doo
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = r.Node().Order(t.Context(), door.Request{Compartment: c, To: to, Reason: "test"}, "anna", first, second)
+	out, err := r.Node().Order(t.Context(), door.Request{Compartment: c, To: to, Reason: "test"}, "anna", first, second)
+	if out.Order == nil {
+		t.Fatal(err)
+	}
+}
+
+// waiting lists what waits for a door.
+func (r *running) waiting(t *testing.T, c querschott.Compartment) (list []intake.Binding) {
+	t.Helper()
+	err := r.Node().WaitingBindings(func(of querschott.Compartment, b intake.Binding) {
+		if of == c {
+			list = append(list, b)
+		}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return list
+}
+
+// delivered reports whether all of the messages are in their cell.
+func (r *running) delivered(t *testing.T, c querschott.Compartment, list []intake.Binding) bool {
+	t.Helper()
+	return !slices.ContainsFunc(list, func(b intake.Binding) bool {
+		in, err := r.Node().Delivered(c, b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !in
+	})
 }
 
 // The largest insurer's sick notes wait while its door is on hold and are refused for now while it is closed; the others
@@ -96,17 +124,19 @@ func TestDoorsOfTheLargestInsurer(t *testing.T) {
 	c := querschott.Compartment{Insurer: r.File().Insurers[0].IK, Service: querschott.EAU}
 	r.until(t, func(l demo.Line) bool { return l.Delivered > 50 })
 	r.move(t, c, querschott.Hold)
-	held := r.until(t, func(l demo.Line) bool { return l.Waiting > 10 })
-	if keys, all := r.Node().Status().Doors.KeysInMemory, len(r.Node().Compartments()); keys != all-1 {
-		t.Errorf("%d of %d compartments have private keys in memory while one door is on hold", keys, all)
-	}
-	if held.Delivered == 0 {
-		t.Error("nothing was delivered to the others")
-	}
+	r.until(t, func(demo.Line) bool { // all others have theirs
+		return r.Node().Status().Doors.KeysInMemory == len(r.Node().Compartments())-1
+	})
+	held := r.until(t, func(demo.Line) bool { return len(r.waiting(t, c)) > 10 })
+	r.until(t, func(l demo.Line) bool { return l.Delivered > held.Delivered+10 })
 	r.move(t, c, querschott.Closed)
 	r.until(t, func(l demo.Line) bool { return l.Refused > 3 })
+	list := r.waiting(t, c)
+	if len(list) <= 10 {
+		t.Errorf("%d sick notes wait for the door", len(list))
+	}
 	r.move(t, c, querschott.Open)
-	r.until(t, func(l demo.Line) bool { return l.Waiting == 0 })
+	r.until(t, func(demo.Line) bool { return r.delivered(t, c, list) })
 	report := r.stop()
 	if m := report.Mail; m.Lost != 0 || m.Rejected != 0 || m.Accepted == 0 || m.Accepted != m.Delivered+m.Waiting || m.Refused == 0 {
 		t.Errorf("got %+v", m)
@@ -146,13 +176,13 @@ func TestFile(t *testing.T) {
 func TestCardChecks(t *testing.T) {
 	r := start(t, 100)
 	c := querschott.Compartment{Insurer: r.File().Insurers[0].IK, Service: querschott.VSDM}
-	r.until(t, func(l demo.Line) bool { return l.Cards.Checked > 30 && l.Cards.NotModified > 0 })
+	r.until(t, func(l demo.Line) bool { return l.Cards.Checked > 30 && l.Cards.NotModified > 0 && l.Cards.P99 > 0 })
 	r.move(t, c, querschott.Closed)
 	before := r.until(t, func(l demo.Line) bool { return l.Cards.Refused > 3 })
 	r.until(t, func(l demo.Line) bool { return l.Cards.Checked > before.Cards.Checked+10 })
 	r.move(t, c, querschott.Open)
 	report := r.stop()
-	if v := report.VSDM; v.Errors != 0 || v.Checked < 40 || v.NotModified == 0 || v.NotModified >= v.Checked || v.Refused < 4 || v.P99 <= 0 {
+	if v := report.VSDM; v.Errors != 0 || v.Checked < 40 || v.NotModified == 0 || v.NotModified >= v.Checked || v.Refused < 4 {
 		t.Errorf("got %+v", v)
 	}
 	if !report.Ledger.Verified || report.Mail.Lost != 0 {

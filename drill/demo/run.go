@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/door"
 	"github.com/querschott/querschott/drill"
 	"github.com/querschott/querschott/node"
 )
@@ -160,16 +161,23 @@ func (p *Platform) watchDoors(ctx context.Context) error {
 	defer cancel()
 	for {
 		select {
-		case <-ctx.Done():
-			return nil
 		case c := <-changes:
-			p.mu.Lock()
-			p.moves++
-			if c.Order.To == querschott.Closed {
-				p.closes = append(p.closes, c.Obeyed)
+			p.count(c)
+		case <-ctx.Done():
+			for len(changes) > 0 {
+				p.count(<-changes)
 			}
-			p.mu.Unlock()
+			return nil
 		}
+	}
+}
+
+func (p *Platform) count(c door.Change) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.moves++
+	if c.Order.To == querschott.Closed {
+		p.closes = append(p.closes, c.Obeyed)
 	}
 }
 
