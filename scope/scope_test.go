@@ -44,6 +44,7 @@ func person(n int) querschott.KVNR {
 type world struct {
 	disk   *crashdisk.Disk
 	now    time.Time
+	slow   time.Duration // how long the scope takes to look at the clock
 	ledger *ledger.Ledger
 	scope  *scope.Scope
 	all    []ledger.Entry
@@ -84,11 +85,18 @@ func (w *world) openScope(t failer) {
 	var err error
 	w.scope, err = scope.Open(scope.Config{
 		FS: w.disk, Dir: "scope", Key: []byte("a key of the test, 32 bytes long"), Ledger: w.ledger, Actor: "querschott",
-		Now: func() time.Time { return w.now },
+		Now: w.clock,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (w *world) clock() time.Time {
+	if w.slow > 0 {
+		<-time.After(w.slow)
+	}
+	return w.now
 }
 
 func (w *world) close(t failer) {
