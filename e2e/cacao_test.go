@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/base64"
@@ -97,24 +96,13 @@ func askCACAO(t *testing.T, dir string, cases []playbookCase, plain json.RawMess
 			"related_to": id, "related_version": about.Modified,
 		},
 	}}
-	input, err := json.Marshal(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := script(t.Context(), dir, "cacao.mjs", "")
-	cmd.Stdin = bytes.NewReader(input)
-	var stderr record
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("the foreign programs ended with %v\n%s", err, tail(stderr.String(), 2000))
-	}
 	var said struct {
 		Answers []heldAgainst
 		Signed  json.RawMessage
 	}
-	if err := json.Unmarshal(out, &said); err != nil || len(said.Answers) != len(cases) {
-		t.Fatalf("%d answers to %d cases: %v", len(said.Answers), len(cases), err)
+	startForeign(t, dir, "cacao.mjs", "").report(t, in, &said)
+	if len(said.Answers) != len(cases) {
+		t.Fatalf("%d answers to %d cases", len(said.Answers), len(cases))
 	}
 	return said.Answers, said.Signed
 }

@@ -72,21 +72,10 @@ func TestForeignValidator(t *testing.T) {
 	broken := spoiled(t, answers)
 	j.Cases = append(j.Cases, broken...)
 
-	input, err := json.Marshal(j)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := script(t.Context(), dir, "validate.mjs", "")
-	cmd.Stdin = bytes.NewReader(input)
-	var stderr record
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("the validator ended with %v\n%s", err, tail(stderr.String(), 2000))
-	}
 	var v verdicts
-	if err := json.Unmarshal(out, &v); err != nil || len(v.Answers) != len(j.Cases) {
-		t.Fatalf("%d answers to %d cases: %v", len(v.Answers), len(j.Cases), err)
+	startForeign(t, dir, "validate.mjs", "").report(t, j, &v)
+	if len(v.Answers) != len(j.Cases) {
+		t.Fatalf("%d answers to %d cases", len(v.Answers), len(j.Cases))
 	}
 	v.judge(t, len(published), len(answers), len(broken))
 }

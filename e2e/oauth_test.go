@@ -3,9 +3,6 @@
 package e2e
 
 import (
-	"bufio"
-	"encoding/json"
-	"io"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -14,18 +11,6 @@ import (
 
 	"github.com/querschott/querschott/drill"
 )
-
-// foreignAnswer is what a client of other people's parts was answered.
-type foreignAnswer struct {
-	Status       int
-	ETag         string
-	Pz           string
-	Type         string
-	RequestID    string
-	Authenticate string
-	Body         string
-	NamesPerson  bool
-}
 
 // foreignReport is what it reports.
 type foreignReport struct {
@@ -62,41 +47,14 @@ func TestForeignClient(t *testing.T) {
 		return exec.CommandContext(t.Context(), plain, "vsdm", "get", "--demo", filepath.Join(d.file.Dir, "demo.json"),
 			"--ik", string(in.IK), "--kvnr", who.Number.Reveal()).Run() == nil
 	})
-	cmd := script(t.Context(), dir, "client.mjs", d.file.CA, d.file.HTTP, d.file.Issuer, string(in.IK), who.Number.Reveal(), actor)
-	var stderr record
-	cmd.Stderr = &stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewReader(stdout)
-	if line, err := lines.ReadString('\n'); err != nil || line != "ready for revocation\n" {
-		_ = cmd.Wait()
-		t.Fatalf("the client ended early: %q, %v\n%s", line, err, &stderr)
+	client := startForeign(t, dir, "client.mjs", d.file.CA, d.file.HTTP, d.file.Issuer, string(in.IK), who.Number.Reveal(), actor)
+	if line := client.line(t); line != "ready for revocation" {
+		t.Fatalf("the client says %q", line)
 	}
 	command(t, "--config", d.file.Config, "revoke", "add", "subject", actor, "--reason", "token store stolen",
 		"--key", filepath.Join(filepath.Dir(d.file.Config), "operators", "anna.key"))
-	if _, err := io.WriteString(stdin, "go on\n"); err != nil {
-		t.Fatal(err)
-	}
-	text, err := io.ReadAll(lines)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("the client ended with %v\n%s", err, &stderr)
-	}
 	var r foreignReport
-	if err := json.Unmarshal(text, &r); err != nil {
-		t.Fatalf("the client reports %q: %v", text, err)
-	}
+	client.report(t, "go on", &r)
 	r.tokens(t, d, string(in.IK), actor)
 	r.answers(t)
 	r.refusals(t)
@@ -150,14 +108,10 @@ func (r *foreignReport) answers(t *testing.T) {
 	}
 }
 
-// refusals judges the checks that must be refused: nothing of the person is in them.
+// refusals judges the checks that must be refused.
 func (r *foreignReport) refusals(t *testing.T) {
 	t.Helper()
-	for name, tc := range map[string]struct {
-		got    foreignAnswer
-		status int
-		text   string
-	}{
+	mustRefuse(t, map[string]refusal{
 		"replayed":        {r.Replayed, 401, "invalid_dpop_proof"},
 		"foreignKey":      {r.ForeignKey, 401, "invalid_dpop_proof"},
 		"wrongMethod":     {r.WrongMethod, 401, "invalid_dpop_proof"},
@@ -169,10 +123,5 @@ func (r *foreignReport) refusals(t *testing.T) {
 		"foreignActor":    {r.ForeignActor, 403, "access_denied"},
 		"withoutPresence": {r.WithoutPresence, 400, ""},
 		"revoked":         {r.Revoked, 403, "access_denied"},
-	} {
-		g := tc.got
-		if g.Status != tc.status || !strings.Contains(g.Authenticate+g.Body, tc.text) || g.NamesPerson || g.Pz != "" || g.ETag != "" {
-			t.Errorf("%s: %d, want %d with %q: %s %.300s; names the person: %t; check number %q", name, g.Status, tc.status, tc.text, g.Authenticate, g.Body, g.NamesPerson, g.Pz)
-		}
-	}
+	})
 }
