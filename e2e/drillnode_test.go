@@ -119,6 +119,17 @@ func (i *installation) marked(t *testing.T) {
 	if text := page.String(); !strings.Contains(text, `id="matrix"`) || !strings.Contains(text, "ÜBUNG") && !strings.Contains(text, "EXERCISE") {
 		t.Errorf("the page does not say that it is an exercise:\n%.2000s", text)
 	}
+	before, err := (&http.Client{}).Get(s.Addresses.Console + "/login")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer before.Body.Close()
+	if page.Reset(); before.Header.Get("X-Querschott-Mode") != node.ModeDrill {
+		t.Errorf("before the login the console says nothing of an exercise: %v", before.Header)
+	}
+	if _, err := page.ReadFrom(before.Body); err != nil || !strings.Contains(page.String(), `class="mode"`) {
+		t.Errorf("the login page does not say that it is an exercise, %v:\n%.2000s", err, &page)
+	}
 	cases, err := c.Incidents(t.Context())
 	if err != nil || len(cases) == 0 {
 		t.Fatalf("%d incidents, %v", len(cases), err)

@@ -224,6 +224,7 @@ func (n *Node) openConsole(ctx context.Context) error {
 	page, err := console.New(console.Config{
 		Doors: n.doors, Access: n.logins, Local: n.staff, Provider: provider, Operator: n.consoleOperator, Record: n.recordConsoleLogin,
 		Enforced: n.consoleEnforced,
+		Mode:     map[string]console.Mode{ModeDemo: console.ModeDemo, ModeDrill: console.ModeDrill}[n.mode()],
 		Snapshot: n.consoleSnapshot, Insurers: rows, Services: n.services(),
 		Signer:   n.consoleSigner,
 		Cases:    &console.Cases{Book: n.cases.book, Name: n.cases.name, Release: n.releaseHeld},
@@ -308,7 +309,6 @@ func (n *Node) consoleSnapshot() console.Snapshot {
 	if audit := n.audit.Load(); audit != nil {
 		s.Totals.Lost, s.Totals.Audited = audit.Lost, audit.At
 	}
-	s.Mode = map[string]console.Mode{ModeDemo: console.ModeDemo, ModeDrill: console.ModeDrill}[n.mode()]
 	s.Warnings, s.Held, s.Explained = n.cases.warnings(), n.held(), n.cases.explained.look(n.alarms.watch, n.opt.Now())
 	return s
 }

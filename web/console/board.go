@@ -155,7 +155,7 @@ func (c *Console) matrix(v *visit) {
 	b := c.board(c.cfg.Snapshot())
 	q := v.r.URL.Query()
 	p := matrixPage{
-		page: c.operatorPage(v, "matrix", v.l.T("matrix.title"), b.Snapshot.Mode), Now: c.situation(b, v.l),
+		page: c.operatorPage(v, "matrix", v.l.T("matrix.title")), Now: c.situation(b, v.l),
 		Mark: q.Has("mark"), Query: q.Get("q"), Only: q.Has("only"), ByName: q.Get("sort") == "name",
 		Services: c.cfg.Services, All: len(c.cfg.Insurers),
 	}

@@ -386,11 +386,11 @@ func TestWithoutJavaScript(t *testing.T) {
 
 func TestAccessibility(t *testing.T) {
 	source := axe(t)
-	h := newHouse(t, 20, querschott.EAU, querschott.Letter, querschott.Mail)
+	h := newHouseWith(t, 20, []querschott.Service{querschott.EAU, querschott.Letter, querschott.Mail}, func(_ *house, cfg *Config) { cfg.Mode = ModeDrill })
 	h.incident()
 	ctx := tab(t, newChromium(t))
 	h.loginInBrowser(t, ctx, "anna")
-	h.say(func(s *Snapshot) { s.Journal, s.RoomHours, s.Mode = "a copy is missing", 3, ModeDrill })
+	h.say(func(s *Snapshot) { s.Journal, s.RoomHours = "a copy is missing", 3 })
 	pages := []string{
 		"/", "/?mark=1&q=aok", "/proposals", doorPath(h.c(0, querschott.Letter)), doorPath(h.c(4, querschott.Letter)), doorPath(h.c(0, querschott.EAU)) + "?to=open",
 		"/doors?to=open&s=eau", "/doors?to=nothing", "/login/x", "/login", "/invitation",

@@ -39,6 +39,7 @@ type Config struct {
 	// Snapshot says how things are. It is called about once a second and must be quick.
 	Snapshot func() Snapshot
 
+	Mode     Mode                 // marks every answer of a node that is not the real thing
 	Insurers []Insurer            // rows
 	Services []querschott.Service // columns, in this order
 	Cases    *Cases               // nil: no incidents
@@ -74,9 +75,8 @@ type Insurer struct {
 type Snapshot struct {
 	Compartments map[querschott.Compartment]Compartment // those with nothing to say may be missing
 	Totals       Totals
-	Journal      string  // why the journal cannot take mail in as it should; empty: it can
-	RoomHours    float64 // until the journal is full at the present rate; negative: not known
-	Mode         Mode
+	Journal      string      // why the journal cannot take mail in as it should; empty: it can
+	RoomHours    float64     // until the journal is full at the present rate; negative: not known
 	Warnings     []Warning   // alarms of the early warning, oldest first
 	Held         []Held      // who is shut out
 	Explained    []Explained // by compartment; those with the smallest share first
@@ -105,12 +105,27 @@ type Totals struct {
 // Mode marks a node that is not the real thing.
 type Mode uint8
 
+// ModeHeader names the mode of a node that is not the real thing, "drill" or "demo", on every answer, also those without a page.
+const ModeHeader = "X-Querschott-Mode"
+
 // The modes.
 const (
 	ModeReal  Mode = iota
 	ModeDrill      // an exercise on the real platform
 	ModeDemo       // invented insurers and mail
 )
+
+// String is the mode's name, "" of the real thing.
+func (m Mode) String() string {
+	switch m {
+	case ModeDrill:
+		return "drill"
+	case ModeDemo:
+		return "demo"
+	case ModeReal:
+	}
+	return ""
+}
 
 // Console serves the operators' pages. All methods may be called at the same time.
 type Console struct {
@@ -158,7 +173,7 @@ func New(cfg Config) (*Console, error) {
 	if c.templates, err = parseTemplates(c.assets); err != nil {
 		return nil, err
 	}
-	c.handler = c.guard(c.routes())
+	c.handler = c.guard(c.mux())
 	return c, nil
 }
 
@@ -169,41 +184,55 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) { c.handler.
 // them. While it doesn't run, pages work and are not live.
 func (c *Console) Run(ctx context.Context) error { return c.hub.run(ctx, c) }
 
-func (c *Console) routes() http.Handler {
+// route is a pattern of [http.ServeMux] and who answers it.
+type route struct {
+	pattern string
+	serve   http.HandlerFunc
+}
+
+func (c *Console) routes() []route {
+	return []route{
+		{"GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			_, _ = w.Write([]byte("ok\n")) // whoever asked has gone
+		}},
+		{"GET /static/{hash}/{name}", c.static},
+		{"GET /login", c.loginPage},
+		{"POST /login", c.passwordLogin},
+		{"GET /login/{token}", c.linkPage},
+		{"POST /login/{token}", c.linkLogin},
+		{"POST /login/provider", c.withProvider(c.providerStart)},
+		{"GET " + ReturnPath, c.withProvider(c.providerReturn)},
+		{"POST " + endPath, c.withProvider(c.providerLogout)},
+		{"GET /invitation", c.invitation},
+		{"POST /invitation", c.enrol},
+		{"POST /language", c.language},
+		{"POST /logout", c.operator(c.logout)},
+		{"GET /{$}", c.operator(c.matrix)},
+		{"GET /door/{ik}/{service}", c.operator(c.doorPage)},
+		{"POST /door/{ik}/{service}", c.operator(c.moveDoor)},
+		{"GET /doors", c.operator(c.bulkPage)},
+		{"POST /doors", c.operator(c.moveDoors)},
+		{"GET /proposals", c.operator(c.proposalsPage)},
+		{"POST /proposals", c.operator(c.decideProposals)},
+		{"GET /warnings", c.operator(c.warningsPage)},
+		{"POST /release", c.operator(c.release)},
+		{"GET /incidents", c.operator(c.incidentsPage)},
+		{"POST /incidents", c.operator(c.changeIncident)},
+		{"GET /incidents/{ref}", c.operator(c.incidentPage)},
+		{"POST /incidents/{ref}", c.operator(c.changeIncident)},
+		{"GET /events", c.events},
+		{"/", func(w http.ResponseWriter, r *http.Request) {
+			c.message(w, r, http.StatusNotFound, "error.notfound", "")
+		}},
+	}
+}
+
+func (c *Console) mux() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = w.Write([]byte("ok\n")) // whoever asked has gone
-	})
-	mux.HandleFunc("GET /static/{hash}/{name}", c.static)
-	mux.HandleFunc("GET /login", c.loginPage)
-	mux.HandleFunc("POST /login", c.passwordLogin)
-	mux.HandleFunc("GET /login/{token}", c.linkPage)
-	mux.HandleFunc("POST /login/{token}", c.linkLogin)
-	mux.HandleFunc("POST /login/provider", c.withProvider(c.providerStart))
-	mux.HandleFunc("GET "+ReturnPath, c.withProvider(c.providerReturn))
-	mux.HandleFunc("POST "+endPath, c.withProvider(c.providerLogout))
-	mux.HandleFunc("GET /invitation", c.invitation)
-	mux.HandleFunc("POST /invitation", c.enrol)
-	mux.HandleFunc("POST /language", c.language)
-	mux.HandleFunc("POST /logout", c.operator(c.logout))
-	mux.HandleFunc("GET /{$}", c.operator(c.matrix))
-	mux.HandleFunc("GET /door/{ik}/{service}", c.operator(c.doorPage))
-	mux.HandleFunc("POST /door/{ik}/{service}", c.operator(c.moveDoor))
-	mux.HandleFunc("GET /doors", c.operator(c.bulkPage))
-	mux.HandleFunc("POST /doors", c.operator(c.moveDoors))
-	mux.HandleFunc("GET /proposals", c.operator(c.proposalsPage))
-	mux.HandleFunc("POST /proposals", c.operator(c.decideProposals))
-	mux.HandleFunc("GET /warnings", c.operator(c.warningsPage))
-	mux.HandleFunc("POST /release", c.operator(c.release))
-	mux.HandleFunc("GET /incidents", c.operator(c.incidentsPage))
-	mux.HandleFunc("POST /incidents", c.operator(c.changeIncident))
-	mux.HandleFunc("GET /incidents/{ref}", c.operator(c.incidentPage))
-	mux.HandleFunc("POST /incidents/{ref}", c.operator(c.changeIncident))
-	mux.HandleFunc("GET /events", c.events)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		c.message(w, r, http.StatusNotFound, "error.notfound", "")
-	})
+	for _, r := range c.routes() {
+		mux.HandleFunc(r.pattern, r.serve)
+	}
 	return mux
 }
 

@@ -393,13 +393,13 @@ func TestMatrixFilterAndSort(t *testing.T) {
 }
 
 func TestTotalsClaimOnlyWhatWasAudited(t *testing.T) {
-	h := newHouse(t, 1, querschott.EAU)
+	h := newHouseWith(t, 1, []querschott.Service{querschott.EAU}, func(_ *house, cfg *Config) { cfg.Mode = ModeDemo })
 	h.say(func(s *Snapshot) { s.Totals.Audited = time.Time{}; s.RoomHours = -1 })
 	page := h.operator("anna").get("/").body
 	if !strings.Contains(page, "nicht geprüft") || !strings.Contains(page, "unbekannt") {
 		t.Error("the page claims a number that nobody knows")
 	}
-	h.say(func(s *Snapshot) { s.Journal = "a copy is missing <b>"; s.RoomHours = 3; s.Mode = ModeDemo })
+	h.say(func(s *Snapshot) { s.Journal = "a copy is missing <b>"; s.RoomHours = 3 })
 	page = h.operator("anna").get("/").body
 	for _, want := range []string{"a copy is missing &lt;b&gt;", "wäre das Journal voll", "Vorführung"} {
 		if !strings.Contains(page, want) {

@@ -89,7 +89,7 @@ func (c *Console) drawDoor(v *visit, k querschott.Compartment, w words, chosen, 
 	}
 	said := now.Compartments[k]
 	p := doorPage{
-		page: c.operatorPage(v, "", insurer.Name+" · "+v.l.Service(k.Service), now.Mode),
+		page: c.operatorPage(v, "", insurer.Name+" · "+v.l.Service(k.Service)),
 		C:    k, Insurer: insurer, Order: order, Share: c.cfg.Doors.Share(k), Does: doesKey(k.Service, order.To), Said: said,
 		History: c.cfg.Doors.History(k), Choices: choices(k.Service, order.To, chosen), Words: w, Problem: problem,
 		Cell: cellView{cell: cell{order.To.String(), said.Waiting, said.Trouble != "", len(list) > 0}, L: v.l, C: k, Insurer: insurer.Name},
@@ -186,9 +186,8 @@ func (c *Console) bulkPage(v *visit) {
 }
 
 func (c *Console) drawBulk(v *visit, list []querschott.Compartment, w words, problem string, status int) {
-	now := c.cfg.Snapshot()
 	p := bulkPage{
-		page: c.operatorPage(v, "", v.l.T("bulk.title."+w.To.String()), now.Mode), To: w.To, Words: w, Problem: problem,
+		page: c.operatorPage(v, "", v.l.T("bulk.title."+w.To.String())), To: w.To, Words: w, Problem: problem,
 	}
 	touched := map[querschott.IK]bool{}
 	for _, k := range list {

@@ -27,11 +27,14 @@ func (c *Console) guard(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Cache-Control", "no-store")
+		if m := c.cfg.Mode.String(); m != "" {
+			h.Set(ModeHeader, m)
+		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		switch {
 		case r.URL.Path == "/healthz": // load balancers ask by address
 		case !c.knownHost(r.Host):
-			http.Error(w, "this console is not known by that name", http.StatusMisdirectedRequest)
+			c.message(w, r, http.StatusMisdirectedRequest, "error.host", "")
 			return
 		case r.Method != http.MethodGet && r.Method != http.MethodHead && r.URL.Path != endPath &&
 			(foreign.Check(r) != nil || !fromOwnPage(r)): // that path takes signed words only, from another server

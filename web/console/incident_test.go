@@ -28,6 +28,11 @@ type room struct {
 
 func newRoom(t *testing.T, insurers int) *room {
 	t.Helper()
+	return newRoomWith(t, insurers, func(*Config) {})
+}
+
+func newRoomWith(t *testing.T, insurers int, more func(*Config)) *room {
+	t.Helper()
 	r := &room{}
 	r.house = newHouseWith(t, insurers, all, func(h *house, cfg *Config) {
 		var err error
@@ -38,6 +43,7 @@ func newRoom(t *testing.T, insurers int) *room {
 			t.Fatal(err)
 		}
 		cfg.Cases = &Cases{Book: r.book, Name: func(string) string { return "P-7K2MQ3RA" }, Release: r.release}
+		more(cfg)
 	})
 	return r
 }

@@ -164,7 +164,7 @@ type resultPage struct {
 }
 
 func (c *Console) showResults(v *visit, here string, results []result) {
-	p := resultPage{page: c.operatorPage(v, here, v.l.T("result.title"), c.cfg.Snapshot().Mode), Results: results}
+	p := resultPage{page: c.operatorPage(v, here, v.l.T("result.title")), Results: results}
 	for _, r := range results {
 		switch {
 		case r.Order != nil:
@@ -270,7 +270,7 @@ func (c *Console) proposalsPage(v *visit) {
 		c.fail(v.w, v.r, err)
 		return
 	}
-	p := proposalsPage{page: c.operatorPage(v, "proposals", v.l.T("proposals.title"), c.cfg.Snapshot().Mode), List: list}
+	p := proposalsPage{page: c.operatorPage(v, "proposals", v.l.T("proposals.title")), List: list}
 	p.Live = true
 	for _, x := range list {
 		if !x.Mine {

@@ -79,7 +79,7 @@ func everyPage(t *testing.T, h *house, language string) map[string]response {
 	second["again"], second["code"] = second["password"], []string{h.authenticator(second["secret"][0])}
 	pages["recovery codes"] = anna.post("/invitation", second)
 	h.say(func(s *Snapshot) {
-		s.Journal, s.Mode, s.RoomHours, s.Totals.Lost, s.Totals.Rejected = nasty, ModeDrill, 2, 1, 1
+		s.Journal, s.RoomHours, s.Totals.Lost, s.Totals.Rejected = nasty, 2, 1, 1
 		s.Compartments = map[querschott.Compartment]Compartment{h.c(2, querschott.Letter): {Waiting: 3, Oldest: h.clk.now(), Trouble: nasty}}
 	})
 	pages["trouble"] = anna.get("/")

@@ -98,20 +98,17 @@ func (c *Console) page(l *locale, r *http.Request, title string) page {
 	if r.Method == http.MethodGet {
 		back = r.URL.RequestURI()
 	}
-	return page{L: l, Title: title, Back: back, Version: c.cfg.Version, names: c.name}
+	p := page{L: l, Title: title, Back: back, Version: c.cfg.Version, names: c.name}
+	if m := c.cfg.Mode.String(); m != "" {
+		p.Mode = "mode." + m
+	}
+	return p
 }
 
 // operatorPage is a page for somebody who is logged in.
-func (c *Console) operatorPage(v *visit, here, title string, mode Mode) page {
+func (c *Console) operatorPage(v *visit, here, title string) page {
 	p := c.page(v.l, v.r, title)
 	p.Here, p.Who, p.CSRF, p.Proposals = here, v.actor, v.session.CSRF, len(c.cfg.Doors.Proposals())
-	switch mode {
-	case ModeDemo:
-		p.Mode = "mode.demo"
-	case ModeDrill:
-		p.Mode = "mode.drill"
-	case ModeReal:
-	}
 	return p
 }
 
@@ -120,12 +117,25 @@ func (c *Console) render(w http.ResponseWriter, status int, name string, data an
 	var b bytes.Buffer
 	if err := c.templates.ExecuteTemplate(&b, name, data); err != nil {
 		c.cfg.Log.Error("couldn't draw a page of the console", "page", name, "err", err)
-		http.Error(w, "internal error", http.StatusInternalServerError)
+		c.broken(w, name)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes()) // whoever asked has gone
+}
+
+// broken says in every language that a page could not be drawn. It uses no template: they are what failed.
+func (c *Console) broken(w http.ResponseWriter, name string) {
+	var b strings.Builder
+	for _, tag := range []string{"de", "en"} {
+		l := c.locales[tag]
+		if m := c.cfg.Mode.String(); m != "" {
+			b.WriteString(l.T("mode."+m) + "\n")
+		}
+		b.WriteString(l.T("error.internal.title") + ". " + l.T("error.internal") + " " + name + "\n")
+	}
+	http.Error(w, b.String(), http.StatusInternalServerError)
 }
 
 // fragment draws a part of a page for the event stream.

@@ -13,7 +13,8 @@ func germanPages() map[string]string {
 		"live": "live #", "live.stale": "Stand #",
 		"stale": "Verbindung unterbrochen. Angezeigt wird der Stand von #.", "stale.bye": "Die Sitzung ist beendet. Angezeigt wird der Stand von #.",
 		"session.ends": "Die Sitzung endet um #.", "session.stay": "Angemeldet bleiben",
-		"mode.demo": "Vorführung – erfundene Kassen, erfundene Post", "mode.drill": "ÜBUNG",
+		"mode.demo": "Vorführung – erfundene Kassen, erfundene Post", "mode.drill": "ÜBUNG – nichts davon ist ein echter Vorfall",
+		"mode.demo.short": "Vorführung", "mode.drill.short": "ÜBUNG",
 
 		"state.open": "offen", "state.hold": "verwahrt", "state.read-only": "nur lesen", "state.closed": "geschlossen", "state.none": "keine Tür",
 		"trouble": "gestört", "proposal.word": "Vorschlag", "waiting.word": "warten", "move": "%s → %s",
@@ -94,6 +95,7 @@ func germanPages() map[string]string {
 		"error.invalid.title": "Nicht verstanden", "error.invalid": "Die Anfrage ist unvollständig oder fehlerhaft.",
 		"error.conflict.title": "Nicht möglich", "error.conflict": "Der Zustand hat sich inzwischen verändert.",
 		"error.nothing.title": "Nichts ausgewählt", "error.nothing": "Wählen Sie mindestens eine Abteilung und was mit ihr geschehen soll.",
+		"error.host.title": "Unbekannter Name", "error.host": "Unter diesem Namen ist die Seite nicht bekannt. Rufen Sie sie unter ihrem Namen auf; soll sie auch unter diesem zu erreichen sein, gehört er in die Konfiguration des Knotens unter console.origins.",
 		"error.internal.title": "Interner Fehler", "error.internal": "Die Einzelheiten stehen im Protokoll des Knotens unter dieser Nummer:",
 	}
 }

@@ -13,7 +13,8 @@ func englishPages() map[string]string {
 		"live": "live #", "live.stale": "as of #",
 		"stale": "Connection lost. This page shows the state of #.", "stale.bye": "The session is over. This page shows the state of #.",
 		"session.ends": "The session ends at #.", "session.stay": "Stay logged in",
-		"mode.demo": "Demonstration – invented insurers, invented mail", "mode.drill": "EXERCISE",
+		"mode.demo": "Demonstration – invented insurers, invented mail", "mode.drill": "EXERCISE – nothing here is a real incident",
+		"mode.demo.short": "Demonstration", "mode.drill.short": "EXERCISE",
 
 		"state.open": "open", "state.hold": "hold", "state.read-only": "read-only", "state.closed": "closed", "state.none": "no door",
 		"trouble": "trouble", "proposal.word": "proposal", "waiting.word": "waiting", "move": "%s → %s",
@@ -94,6 +95,7 @@ func englishPages() map[string]string {
 		"error.invalid.title": "Not understood", "error.invalid": "The request is incomplete or wrong.",
 		"error.conflict.title": "Not possible", "error.conflict": "The state has changed in the meantime.",
 		"error.nothing.title": "Nothing selected", "error.nothing": "Select at least one compartment and what is to happen to it.",
+		"error.host.title": "Unknown name", "error.host": "This page is not known by that name. Call it by its own; if it is to be reached by this one too, the name belongs into the node’s configuration under console.origins.",
 		"error.internal.title": "Internal error", "error.internal": "The details are in the node’s log under this number:",
 	}
 }

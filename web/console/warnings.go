@@ -141,7 +141,7 @@ type warningsPage struct {
 
 func (c *Console) warningsPage(v *visit) {
 	b := c.board(c.cfg.Snapshot())
-	p := warningsPage{page: c.operatorPage(v, "warnings", v.l.T("warnings.title"), b.Snapshot.Mode)}
+	p := warningsPage{page: c.operatorPage(v, "warnings", v.l.T("warnings.title"))}
 	p.Live, p.Now = true, heldView{c.situation(b, v.l), p.CSRF}
 	c.render(v.w, http.StatusOK, "warnings", p)
 }
@@ -185,7 +185,7 @@ type incidentsPage struct {
 
 func (c *Console) incidentsPage(v *visit) {
 	b := c.board(c.cfg.Snapshot())
-	p := incidentsPage{c.operatorPage(v, "incidents", v.l.T("incidents.title"), b.Snapshot.Mode), c.situation(b, v.l)}
+	p := incidentsPage{c.operatorPage(v, "incidents", v.l.T("incidents.title")), c.situation(b, v.l)}
 	p.Live = true
 	c.render(v.w, http.StatusOK, "incidents", p)
 }
@@ -238,7 +238,7 @@ func (c *Console) showIncident(v *visit, status int, problem string, words incid
 		return
 	}
 	p := incidentPage{
-		page: c.operatorPage(v, "incidents", k.Ref, c.cfg.Snapshot().Mode), Case: k.Masked(c.cfg.Cases.Name), Waiting: k.Waiting(), Problem: problem, Words: words,
+		page: c.operatorPage(v, "incidents", k.Ref), Case: k.Masked(c.cfg.Cases.Name), Waiting: k.Waiting(), Problem: problem, Words: words,
 	}
 	p.Live = true
 	c.render(v.w, status, "incident", p)
