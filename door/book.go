@@ -166,7 +166,7 @@ func (b *Book) load(c querschott.Compartment) *door {
 		}
 		b.cfg.Log.Error("the order of a door cannot be trusted", "compartment", c.String(), "state", safe.String(), "err", err,
 			"fix", "have two operators open it again")
-		s = &signed{order: Order{Compartment: c, Epoch: last.Epoch, To: safe, Reason: "the order file could not be trusted"}}
+		s = &signed{order: Order{Compartment: c, Epoch: last.Epoch, To: safe, Reason: reasonDistrusted}}
 	case s.order.Epoch > last.Epoch || s.order.To != last.To:
 		d.unrecorded = []Order{s.order}
 	}

@@ -28,6 +28,11 @@ type Order struct {
 	Stages      Plan                   `json:"stages,omitempty"` // how an opening goes on; empty: at once
 }
 
+// Distrusted reports whether the order stands in for a file that could not be trusted: nobody has given it.
+func (o Order) Distrusted() bool { return o.Actor == "" && o.Reason == reasonDistrusted }
+
+const reasonDistrusted = "the order file could not be trusted"
+
 // Limits of the free text in an order, in bytes.
 const (
 	MaxReason   = 500

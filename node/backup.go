@@ -276,6 +276,9 @@ func copyOne(from, to string) error {
 	return errors.Join(err, out.Close())
 }
 
+// ErrBackup says that a backup is not what somebody has signed.
+var ErrBackup = errors.New("the backup cannot be relied on")
+
 // CheckBackup verifies a backup's manifest and every file in it. With a vkey the manifest must be signed by that key;
 // without one by the key that the manifest names, which proves only that it is whole.
 func CheckBackup(dir, vkey string) (Manifest, error) {
@@ -285,7 +288,7 @@ func CheckBackup(dir, vkey string) (Manifest, error) {
 	}
 	m, err := readManifest(signed, vkey)
 	if err != nil {
-		return m, fmt.Errorf("the backup's manifest is not valid: %w", err)
+		return m, fmt.Errorf("%w: its manifest is not valid: %w", ErrBackup, err)
 	}
 	files, _, err := hashTree(dir)
 	if err != nil {
@@ -303,7 +306,7 @@ func CheckBackup(dir, vkey string) (Manifest, error) {
 	}
 	if len(wrong) > 0 {
 		slices.Sort(wrong)
-		return m, fmt.Errorf("the backup is damaged: %d files are changed, missing or foreign, the first is %s", len(wrong), wrong[0])
+		return m, fmt.Errorf("%w: files that are changed, missing or foreign: %d, the first is %s", ErrBackup, len(wrong), wrong[0])
 	}
 	return m, nil
 }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/ident"
 	"github.com/querschott/querschott/internal/disk"
@@ -102,14 +104,18 @@ func (c *Config) checkKeys(f *findings) {
 	}
 }
 
-// private finds files that others can read or write.
+// private finds files and directories that others can read or write.
 func private(f *findings, file, why string) {
 	st, err := os.Stat(file)
 	if err != nil {
 		return
 	}
 	if st.Mode().Perm()&0o077 != 0 {
-		f.add(Warning, "chmod 600 "+file, "%s can be read or written by others (%s)", file, why)
+		mode := "600"
+		if st.IsDir() {
+			mode = "700"
+		}
+		f.add(Warning, "chmod "+mode+" "+file, "%s can be read or written by others (%s)", file, why)
 	}
 }
 
@@ -215,6 +221,15 @@ func (c *Config) checkFiles(f *findings) {
 	unknown, err := UnknownFiles(c.Data)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		f.add(Fault, "check the rights of the directory", "the data directory cannot be read: %v", err)
+	}
+	for _, dir := range append([]string{c.Data, filepath.Join(c.Data, "ledger")}, c.Intake.Copies...) {
+		if _, err := os.Stat(dir); err != nil {
+			continue // not made yet
+		}
+		if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+			f.add(Fault, "run this command and the node as its owner, or correct its rights", "%s cannot be written to: %v", dir, err)
+		}
+		private(f, dir, "what lies in it is the node's alone")
 	}
 	for _, name := range unknown {
 		f.add(Warning, "find out who put it there; remove it", "%s is no file of this program", name)

@@ -2,7 +2,9 @@ package node
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -157,7 +159,9 @@ func loadYAML(file string, into any) error {
 		return err
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict())
-	if err := dec.Decode(into); err != nil {
+	if err := dec.Decode(into); errors.Is(err, io.EOF) {
+		return fmt.Errorf("couldn't read %s: there is nothing in it", file)
+	} else if err != nil {
 		return fmt.Errorf("couldn't read %s: %s", file, yaml.FormatError(err, false, true))
 	}
 	return nil

@@ -306,7 +306,18 @@ func TestCheckAndDoctor(t *testing.T) {
 	if err := os.Chmod(h.cfg.Operators, 0o666); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Chmod(h.cfg.Intake.Copies[0], 0o755); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := *h.cfg
+	elsewhere.Intake.Copies = []string{stranger}
+	if got := find(elsewhere.Doctor(t.Context(), now), stranger+" cannot be written to"); got != Fault {
+		t.Errorf("a copy that is no directory: %q", got)
+	}
 	list := h.cfg.Doctor(t.Context(), now)
+	if find(list, h.cfg.Intake.Copies[0]+" can be read or written by others") != Warning {
+		t.Errorf("a copy that others can read is not found: %+v", list)
+	}
 	if find(list, "stranger.sh") != Warning || find(list, "whoever can write it can open doors") != Warning {
 		t.Errorf("%+v", list)
 	}

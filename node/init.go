@@ -83,7 +83,7 @@ func Init(dir string, opt InitOptions) (_ *Config, err error) {
 	}
 	file := filepath.Join(dir, ConfigFile)
 	if _, err := os.Stat(file); err == nil {
-		return nil, fmt.Errorf("%s exists already; nothing was changed", file)
+		return nil, querschott.Refuse(querschott.CodeConflict, "%s exists already; nothing was changed", file)
 	}
 	draft, text := file+".tmp", []byte(Example(opt.Config))
 	if err := os.WriteFile(draft, text, 0o600); err != nil {
@@ -175,7 +175,7 @@ func (c *Config) AddOperator(name querschott.Actor, dir string) (file string, er
 			return err
 		}
 		if slices.ContainsFunc(list, func(op Operator) bool { return op.Name == name }) {
-			return fmt.Errorf("there is an operator %s already", name)
+			return querschott.Refuse(querschott.CodeConflict, "there is an operator %s already", name)
 		}
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
@@ -198,6 +198,15 @@ func (c *Config) AddInsurers(added ...Insurer) error {
 		if err != nil {
 			return err
 		}
-		return SaveInsurers(c.Insurers, append(list, added...))
+		for _, in := range added {
+			if slices.ContainsFunc(list, func(there Insurer) bool { return there.IK == in.IK }) {
+				return querschott.Refuse(querschott.CodeConflict, "there is an insurer %s already; to change it, edit %s and start the node again", in.IK, c.Insurers)
+			}
+		}
+		list = append(list, added...)
+		if err := checkInsurers(list); err != nil {
+			return querschott.Refuse(querschott.CodeConflict, "%v", err)
+		}
+		return SaveInsurers(c.Insurers, list)
 	})
 }

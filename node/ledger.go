@@ -67,7 +67,10 @@ func (n *Node) controlShow(r *http.Request) (any, error) {
 		return nil, err
 	}
 	const most = 10_000
-	if to < from || to-from > most {
+	if to < from {
+		return nil, querschott.Refuse(querschott.CodeInvalid, "from %d to %d: the end lies before the beginning", from, to)
+	}
+	if to-from > most {
 		return nil, querschott.Refuse(querschott.CodeInvalid, "from %d to %d: at most %d entries are shown at once", from, to, most)
 	}
 	if err := n.recordNode(r.Context(), ledger.ActionRead, ledger.KindLedgerRead, ledger.DataLog, ledger.Field{Name: "origin", Value: origin}); err != nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -267,21 +268,33 @@ func (n *Node) openLedger(context.Context) error {
 	return err
 }
 
-// openCells opens every insurer's store. One that fails is said, and only its insurer goes without.
+// openCells opens every insurer's store. One that fails is said, and only its insurer goes without. So does an insurer whose
+// store is gone: whose doors have been moved had one, and an empty one in its place would hide the loss.
 func (n *Node) openCells(context.Context) error {
 	n.shared = pebble.NewShared(cellCache, cellFiles)
-	dirs := make([]string, len(n.insurers))
-	for i, in := range n.insurers {
-		dirs[i] = n.path(filepath.Join("cells", string(in.IK)))
+	moved := map[querschott.IK]bool{}
+	for c := range n.ledger.LastDoors() {
+		moved[c.Insurer] = true
+	}
+	var insurers []querschott.IK
+	var dirs []string
+	for _, in := range n.insurers {
+		dir := n.path(filepath.Join("cells", string(in.IK)))
+		if _, err := os.Stat(dir); moved[in.IK] && errors.Is(err, fs.ErrNotExist) {
+			n.log.Error("ALARM: the cell of an insurer is gone; its mail is taken in and waits", "insurer", string(in.IK),
+				"fix", "put "+dir+" back from a backup and start again; to begin with an empty one, make the directory")
+			continue
+		}
+		insurers, dirs = append(insurers, in.IK), append(dirs, dir)
 	}
 	stores, errs := pebble.OpenAll(dirs, pebble.Options{Shared: n.shared, Logger: n.log})
-	for i, in := range n.insurers {
+	for i, ik := range insurers {
 		if errs[i] != nil {
-			n.log.Error("ALARM: the cell of an insurer cannot be opened; its mail is taken in and waits", "insurer", string(in.IK),
+			n.log.Error("ALARM: the cell of an insurer cannot be opened; its mail is taken in and waits", "insurer", string(ik),
 				"err", errs[i], "fix", "repair or restore "+dirs[i]+" and start again")
 			continue
 		}
-		n.cells[in.IK] = stores[i]
+		n.cells[ik] = stores[i]
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -184,7 +185,22 @@ func TestDoorFilesAreNotBelieved(t *testing.T) {
 	if !strings.Contains(h.log.String(), "the order of a door cannot be trusted") {
 		t.Error("the log does not say it")
 	}
+	told := func() (list []string) {
+		for _, x := range n.Status().Trouble {
+			if x.Compartment != nil && x.Fix != "" && strings.Contains(x.Text, "could not be trusted") {
+				list = append(list, x.Compartment.String())
+			}
+		}
+		return list
+	}
+	want := []string{rolledBack.String(), closedBack.String(), gone.String(), closedGone.String(), changed.String(), exchanged.String()}
+	if got := told(); !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))) {
+		t.Errorf("status and doctor tell of %v, want %v", got, want)
+	}
 	n.move(querschott.Open, rolledBack, closedBack, gone, closedGone, changed, exchanged)
+	if got := told(); len(got) > 0 {
+		t.Errorf("opened again, and still told of: %v", got)
+	}
 }
 
 func TestSecondNodeOnTheSameDirectory(t *testing.T) {
@@ -256,6 +272,14 @@ func TestDamagedCellFloodsItsOwnInsurer(t *testing.T) {
 	// As the manual says: put the store back from a backup.
 	if err := os.Rename(dir, filepath.Join(h.dir, "damaged")); err != nil {
 		t.Fatal(err)
+	}
+	n = h.run()
+	if got := n.journal.Waiting(c); got != 3 || len(n.Status().Trouble) != 3 || !strings.Contains(h.log.String(), "is gone") {
+		t.Errorf("without the store %d messages wait, want 3, and the trouble is %v, want that of 3 compartments", got, n.Status().Trouble)
+	}
+	n.stop()
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("an empty store stands in the place of the lost one: %v", err)
 	}
 	if err := copyTree(t.Context(), filepath.Join(backup, "data", "cells", string(ik)), dir); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/ledger"
 )
 
@@ -46,7 +47,7 @@ func Restore(ctx context.Context, backup, dir, vkey string, verify bool, opt Opt
 	}
 	for _, d := range append([]string{cfg.Data}, cfg.Intake.Copies...) {
 		if entries, err := os.ReadDir(d); err == nil && len(entries) > 0 {
-			return r, fmt.Errorf("nothing was restored: %s is not empty", d)
+			return r, querschott.Refuse(querschott.CodeConflict, "nothing was restored: %s is not empty", d)
 		}
 	}
 	r.Config = filepath.Join(dir, ConfigFile)

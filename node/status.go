@@ -190,15 +190,19 @@ func (n *Node) trouble() []Trouble {
 	}
 	troubles := n.pump.Trouble()
 	for _, c := range n.doors.Compartments() {
-		text := troubles[c]
+		text, fix := troubles[c], ""
+		if order, _ := n.doors.Current(c); text == "" && order.Distrusted() {
+			text = order.Reason + ": the door is " + order.To.String()
+			fix = "find out who touched data/doors; two operators open the door again"
+		}
 		if _, ok := n.cells[c.Insurer]; !ok {
-			text = "its cell could not be opened; see the log"
+			text, fix = "its cell could not be opened; see the log", ""
 		}
 		if text == "" && n.vaults.missing(c, n.doors.State(c)) {
 			text = "its door serves reads, but its keys could not be unlocked; it is tried again"
 		}
 		if text != "" {
-			list = append(list, Trouble{Compartment: &c, Text: text})
+			list = append(list, Trouble{Compartment: &c, Text: text, Fix: fix})
 		}
 	}
 	return list

@@ -47,6 +47,12 @@ found by comparing what the practices got a 250 for with what is in the cells an
 		Args: limitArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			begin := time.Now()
+			if opt.Rate < 0 || opt.Checks < 0 || opt.Insured < 1 || length < 0 || after < 0 {
+				return usageError{errors.New("--rate, --checks, --for and --attack-after cannot be below 0, --insured not below 1")}
+			}
+			if dir := filepath.Dir(report); report != "" && report != "-" && !isDir(dir) {
+				return usageError{fmt.Errorf("--report: there is no directory %s", dir)} // known before the run, not at its end
+			}
 			quiet := report == "-" || a.output == "json"
 			out := cmd.OutOrStdout()
 			if quiet {
@@ -147,6 +153,11 @@ func (s *screen) mail() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return fmt.Sprintf("mail  accepted %d, rejected %d, lost %d", s.last.Accepted, s.last.Rejected, s.last.Lost)
+}
+
+func isDir(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.IsDir()
 }
 
 func introduce(w io.Writer, f demo.File, temporary bool, took time.Duration) {

@@ -27,7 +27,7 @@ func (a *app) doorCommand() *cobra.Command {
 func (a *app) doorList() *cobra.Command {
 	var abnormal bool
 	cmd := &cobra.Command{
-		Use: "list [IK[/SERVICE]...]", Short: "List the doors and their states",
+		Use: "list [IK[/SERVICE]...]", Short: "List the doors and their states", ValidArgsFunction: a.completeDoor,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, _, err := a.client()
 			if err != nil {
@@ -36,6 +36,11 @@ func (a *app) doorList() *cobra.Command {
 			all, err := c.Doors(cmd.Context())
 			if err != nil {
 				return err
+			}
+			for _, p := range args {
+				if !slices.ContainsFunc(all, func(d node.DoorView) bool { return matchesAny([]string{p}, d.Compartment) }) {
+					return usageError{fmt.Errorf("%s names no compartment of this node; see 'querschott door list'", p)}
+				}
 			}
 			list := slices.DeleteFunc(all, func(d node.DoorView) bool {
 				return abnormal && d.To == querschott.Open || len(args) > 0 && !matchesAny(args, d.Compartment)
@@ -54,6 +59,25 @@ func (a *app) doorList() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&abnormal, "not-open", false, "only doors that are not open")
 	return cmd
+}
+
+// completeDoor completes compartments from the list of insurers and, where they are moved, states. It needs no running node.
+func (a *app) completeDoor(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var words []cobra.Completion
+	if cfg, err := a.load(); err == nil {
+		list, _ := cfg.Compartments() // a list that cannot be read completes nothing; the command itself says why
+		for _, c := range list {
+			words = append(words, string(c.Insurer), c.String())
+		}
+	}
+	if cmd.Name() == "set" && len(args) > 0 {
+		for s := querschott.Hold; s <= querschott.Closed; s++ {
+			words = append(words, s.String())
+		}
+	}
+	words = append(words, "all")
+	slices.Sort(words)
+	return slices.Compact(words), cobra.ShellCompDirectiveNoFileComp
 }
 
 // stateAt names a state and, while the door opens in stages, its share.
@@ -122,7 +146,7 @@ Compartments are written 109500969/eau, 109500969 (all of an insurer), */eau (a 
 		Example: `  querschott door set 109500969/eau closed --key operators/anna.key --reason "password found on sale" --incident VF-1
   querschott door set 109500969/eau open --key operators/anna.key --reason "password changed, all sessions ended"
   querschott door set 109500969/vsdm open --key operators/anna.key --reason "repaired" --stages 10,50,100 --every 5m`,
-		Args: limitArgs(cobra.MinimumNArgs(2)),
+		Args: limitArgs(cobra.MinimumNArgs(2)), ValidArgsFunction: a.completeDoor,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			to, err := querschott.ParseDoorState(args[len(args)-1])
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,7 +35,7 @@ func (a *app) spoolCommand() *cobra.Command {
 					var rows [][]string
 					for _, c := range slices.SortedFunc(maps.Keys(list), querschott.Compartment.Compare) {
 						for _, f := range list[c] {
-							rows = append(rows, []string{c.String(), fmt.Sprint(f.Seq), f.Received.Format(time.RFC3339), f.Result, fmt.Sprint(f.Findings)})
+							rows = append(rows, []string{c.String(), fmt.Sprint(f.Seq), f.Received.Format(time.RFC3339), f.Result, strings.Join(f.Findings, "; ")})
 						}
 					}
 					table(w, "COMPARTMENT|SEQ|RECEIVED|RESULT|FINDINGS", rows)
@@ -191,6 +192,7 @@ func (a *app) ledgerCheck() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&vkey, "vkey", "", "public key of the log (C2SP vkey)")
+	must(cmd.MarkFlagRequired("vkey"))
 	return cmd
 }
 

@@ -51,7 +51,7 @@ func exitCode(err error) int {
 		return 0
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.Is(err, errFound):
+	case errors.Is(err, errFound), errors.Is(err, node.ErrBackup):
 		return exitFound
 	case errors.Is(err, node.ErrNotRunning):
 		return exitNotRunning
@@ -91,9 +91,8 @@ For real:     querschott init DIR, then querschott serve --config DIR/querschott
 	})
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "text", "output format: text or json")
 	root.PersistentFlags().StringVar(&a.config, "config", envOr("QUERSCHOTT_CONFIG", node.ConfigFile), "configuration file")
-	if err := root.MarkPersistentFlagFilename("config", "yaml", "yml"); err != nil {
-		panic(err) // the flag is defined two lines above
-	}
+	must(root.MarkPersistentFlagFilename("config", "yaml", "yml"))
+	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)))
 	root.AddCommand(
 		a.demoCommand(), a.serveCommand(), a.initCommand(), a.configCommand(), a.doctorCommand(), a.statusCommand(),
 		a.insurerCommand(), a.operatorCommand(), a.accountCommand(), a.staffCommand(), a.loginCommand(),
@@ -105,8 +104,16 @@ For real:     querschott init DIR, then querschott serve --config DIR/querschott
 }
 
 // groups makes commands that only hold others show their help, and refuse words that are none of them: without it a
-// mistyped check would end well.
+// mistyped check would end well. A command without an option that it must have is used wrongly.
 func groups(cmd *cobra.Command) {
+	if cmd.Runnable() && cmd.PreRunE == nil {
+		cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.ValidateRequiredFlags(); err != nil {
+				return usageError{fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())}
+			}
+			return nil
+		}
+	}
 	for _, c := range cmd.Commands() {
 		groups(c)
 	}

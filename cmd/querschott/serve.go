@@ -238,11 +238,7 @@ func (a *app) configCommand() *cobra.Command {
 	cmd.AddCommand(&cobra.Command{
 		Use: "check", Short: "Check the configuration and everything that it names, without starting", Args: limitArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := a.load()
-			if err != nil {
-				return err
-			}
-			return a.findings(cmd, cfg.Check(time.Now()))
+			return a.examine(cmd, func(cfg *node.Config) []node.Finding { return cfg.Check(time.Now()) })
 		},
 	})
 	return cmd
@@ -252,13 +248,24 @@ func (a *app) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "doctor", Short: "Examine the configuration, the data and the running node; each finding with its fix", Args: limitArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := a.load()
-			if err != nil {
-				return err
-			}
-			return a.findings(cmd, cfg.Doctor(cmd.Context(), time.Now()))
+			return a.examine(cmd, func(cfg *node.Config) []node.Finding { return cfg.Doctor(cmd.Context(), time.Now()) })
 		},
 	}
+}
+
+// examine runs a check of the configuration. One that cannot be read is the first thing that it finds.
+func (a *app) examine(cmd *cobra.Command, check func(*node.Config) []node.Finding) error {
+	cfg, err := a.load()
+	var usage usageError
+	switch {
+	case errors.As(err, &usage):
+		return err
+	case err != nil:
+		return a.findings(cmd, []node.Finding{{
+			Severity: node.Fault, Text: err.Error(), Fix: "correct the configuration; 'querschott config' prints an example that explains every field",
+		}})
+	}
+	return a.findings(cmd, check(cfg))
 }
 
 // findings prints what a check found. Anything but a remark is exit code 5.
