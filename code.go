@@ -30,6 +30,8 @@ const (
 type Error struct {
 	Code   Code
 	Public string // shown to the caller; holds no secret and no number of a person
+	Key    string // names the text for pages, which say it in their own language; "" for what no page says
+	Args   []any  // what fills the text in
 	Err    error  // the cause, for the log
 }
 
@@ -45,6 +47,12 @@ func (e *Error) Unwrap() error { return e.Err }
 // Refuse makes an error that the caller may see.
 func Refuse(code Code, format string, args ...any) error {
 	return &Error{Code: code, Public: fmt.Sprintf(format, args...)}
+}
+
+// RefuseAs is Refuse for what a page shows: the key names the text in the tables of the page's languages, which take the same
+// arguments in the same order.
+func RefuseAs(code Code, key, format string, args ...any) error {
+	return &Error{Code: code, Public: fmt.Sprintf(format, args...), Key: key, Args: args}
 }
 
 // CodeOf returns the code of the first [Error] in the chain, [CodeInternal] if there is none.

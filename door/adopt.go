@@ -12,8 +12,8 @@ func (b *Book) elsewhere() error {
 	if b.cfg.Publisher == "" {
 		return nil
 	}
-	return querschott.Refuse(querschott.CodeForbidden,
-		"this node is a gate and decides about no door: give the order at the node that keeps the book, %s", b.cfg.Publisher)
+	return querschott.RefuseAs(querschott.CodeForbidden,
+		"door.elsewhere", "this node is a gate and decides about no door: give the order at the node that keeps the book, %s", b.cfg.Publisher)
 }
 
 // wait begins without an order of the other book. What was closed stays closed; everything else is on hold.

@@ -273,5 +273,5 @@ func (b *Book) door(c querschott.Compartment) (*door, error) {
 	if d, ok := b.doors[c]; ok {
 		return d, nil
 	}
-	return nil, querschott.Refuse(querschott.CodeNotFound, "there is no compartment %s on this node", c)
+	return nil, querschott.RefuseAs(querschott.CodeNotFound, "door.unknown", "there is no compartment %s on this node", c)
 }

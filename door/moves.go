@@ -19,10 +19,10 @@ func Widens(s querschott.Service, from, to querschott.DoorState) bool {
 // business of [Widens].
 func Legal(from, to querschott.DoorState) error {
 	if to > querschott.Closed {
-		return querschott.Refuse(querschott.CodeInvalid, "there is no door state %s", to)
+		return querschott.RefuseAs(querschott.CodeInvalid, "door.state", "there is no door state %s", to)
 	}
 	if from == to {
-		return querschott.Refuse(querschott.CodeConflict, "the door is already %s", to)
+		return querschott.RefuseAs(querschott.CodeConflict, "door.already", "the door is already %s", to)
 	}
 	return nil
 }

@@ -71,14 +71,14 @@ func (o Order) Text() string {
 // refused.
 func ParseOrder(text string) (Order, error) {
 	if len(text) > maxNote {
-		return Order{}, querschott.Refuse(querschott.CodeInvalid, "an order has at most %d bytes", maxNote)
+		return Order{}, querschott.RefuseAs(querschott.CodeInvalid, "order.long", "an order has at most %d bytes", maxNote)
 	}
 	o, err := parseOrder(text)
 	if err != nil {
 		return Order{}, &querschott.Error{Code: querschott.CodeInvalid, Public: "couldn't read the order", Err: err}
 	}
 	if o.Text() != text {
-		return Order{}, querschott.Refuse(querschott.CodeInvalid, "the order is not in canonical form")
+		return Order{}, querschott.RefuseAs(querschott.CodeInvalid, "order.form", "the order is not in canonical form")
 	}
 	return o, o.checkWords()
 }
@@ -129,23 +129,26 @@ func fieldsOf(lines []string) map[string]string {
 	return fields
 }
 
+// Part names one of the texts in an order: "actor", "reason" or "incident".
+type Part string
+
 // checkWords refuses an order without actor or reason, and words that could be taken for something else.
 func (o Order) checkWords() error {
 	if o.Actor == "" {
-		return querschott.Refuse(querschott.CodeInvalid, "an order needs an actor")
+		return querschott.RefuseAs(querschott.CodeInvalid, "order.nobody", "an order needs an actor")
 	}
 	if strings.TrimSpace(o.Reason) == "" {
-		return querschott.Refuse(querschott.CodeInvalid, "an order needs a reason")
+		return querschott.RefuseAs(querschott.CodeInvalid, "order.reason", "an order needs a reason")
 	}
-	for what, w := range map[string]struct {
+	for what, w := range map[Part]struct {
 		text string
 		max  int
 	}{"actor": {string(o.Actor), maxActor}, "reason": {o.Reason, MaxReason}, "incident": {o.Incident, MaxIncident}} {
 		if len(w.text) > w.max {
-			return querschott.Refuse(querschott.CodeInvalid, "the %s is longer than %d bytes", what, w.max)
+			return querschott.RefuseAs(querschott.CodeInvalid, "order.word-long", "the %s is longer than %d bytes", what, w.max)
 		}
 		if !plain(w.text) {
-			return querschott.Refuse(querschott.CodeInvalid, "the %s must be one line of printable text", what)
+			return querschott.RefuseAs(querschott.CodeInvalid, "order.word-line", "the %s must be one line of printable text", what)
 		}
 	}
 	_, _, err := o.Stages.parse()

@@ -50,7 +50,7 @@ func (b *Book) propose(ctx context.Context, d *door, s *signed) (Outcome, error)
 		case old.same(s) && len(s.operators) <= len(old.operators):
 			s = old // said again
 		case !old.yields(s):
-			err = querschott.Refuse(querschott.CodeConflict, "%s has already proposed to set %s to %s: approve that, or withdraw it",
+			err = querschott.RefuseAs(querschott.CodeConflict, "proposal.other", "%s has already proposed to set %s to %s: approve that, or withdraw it",
 				old.order.Actor, s.order.Compartment, old.order.To)
 		}
 	}
@@ -108,8 +108,8 @@ func (b *Book) find(id string) (*door, *signed, error) {
 			return d, s, nil
 		}
 	}
-	return nil, nil, querschott.Refuse(querschott.CodeNotFound,
-		"there is no proposal %.80q; it may have been approved, replaced, withdrawn or run out", id)
+	return nil, nil, querschott.RefuseAs(querschott.CodeNotFound,
+		"proposal.gone", "there is no proposal %.80q; it may have been approved, replaced, withdrawn or run out", id)
 }
 
 // Approve signs a proposal as the second operator; the order is in force when Approve returns it. What the platform itself
@@ -125,8 +125,8 @@ func (b *Book) Approve(ctx context.Context, id string, s note.Signer) (Outcome, 
 		return Outcome{}, err
 	}
 	if slices.Contains(p.operators, who) {
-		return Outcome{}, querschott.Refuse(querschott.CodeForbidden,
-			"%s has already signed this proposal; a different operator must approve it", who)
+		return Outcome{}, querschott.RefuseAs(querschott.CodeForbidden,
+			"proposal.yours", "%s has already signed this proposal; a different operator must approve it", who)
 	}
 	raw, err := Cosign(p.raw, b.roster.verifiers, s)
 	if err != nil {

@@ -81,7 +81,7 @@ func (r *roster) name(s note.Signer) querschott.Actor {
 func (r *roster) operator(s note.Signer) (querschott.Actor, error) {
 	who := r.name(s)
 	if who == "" || who == MachineActor || who == BreakGlassActor {
-		return "", querschott.Refuse(querschott.CodeForbidden, "the key %.64q is not an operator's", s.Name())
+		return "", querschott.RefuseAs(querschott.CodeForbidden, "order.stranger", "the key %.64q is not an operator's", s.Name())
 	}
 	return who, nil
 }
@@ -99,12 +99,12 @@ type signed struct {
 // open verifies a signed note and the order in it. The first signature must be the actor's.
 func (r *roster) open(raw []byte) (*signed, error) {
 	if len(raw) > maxNote {
-		return nil, querschott.Refuse(querschott.CodeInvalid, "a signed order has at most %d bytes", maxNote)
+		return nil, querschott.RefuseAs(querschott.CodeInvalid, "order.long", "a signed order has at most %d bytes", maxNote)
 	}
 	n, err := note.Open(raw, r.verifiers)
 	if err != nil {
 		return nil, &querschott.Error{
-			Code: querschott.CodeForbidden, Public: "the order is not signed by an operator of this node", Err: err,
+			Code: querschott.CodeForbidden, Key: "order.unsigned", Public: "the order is not signed by an operator of this node", Err: err,
 		}
 	}
 	o, err := ParseOrder(n.Text)
@@ -125,8 +125,8 @@ func (r *roster) open(raw []byte) (*signed, error) {
 	}
 	first := r.owner[n.Sigs[0].Name]
 	if o.Actor != first {
-		return nil, querschott.Refuse(querschott.CodeForbidden,
-			"the order names %s as its actor, but %s signed it first", o.Actor, first)
+		return nil, querschott.RefuseAs(querschott.CodeForbidden,
+			"order.actor", "the order names %s as its actor, but %s signed it first", o.Actor, first)
 	}
 	s.order.Approver = approvers(s.operators, o.Actor)
 	return s, nil

@@ -59,18 +59,18 @@ func (p Plan) parse() (shares []int, every time.Duration, err error) {
 	list, interval, _ := strings.Cut(string(p), " every ")
 	words := strings.Split(list, ",")
 	if every, err = time.ParseDuration(interval); err != nil || every.String() != interval || every < minEvery || every > maxEvery {
-		return nil, 0, querschott.Refuse(querschott.CodeInvalid, "the interval of the stages must be from %s to %s, such as 5m0s", minEvery, maxEvery)
+		return nil, 0, querschott.RefuseAs(querschott.CodeInvalid, "stages.every", "the interval of the stages must be from %s to %s, such as 5m0s", minEvery, maxEvery)
 	}
 	before := 0
 	for _, w := range words {
 		s, err := strconv.Atoi(w)
 		if err != nil || strconv.Itoa(s) != w || s <= before || s > whole {
-			return nil, 0, querschott.Refuse(querschott.CodeInvalid, "the stages must rise from 1 to 100 per cent, such as 10,50,100")
+			return nil, 0, querschott.RefuseAs(querschott.CodeInvalid, "stages.rise", "the stages must rise from 1 to 100 per cent, such as 10,50,100")
 		}
 		shares, before = append(shares, s), s
 	}
 	if len(shares) > maxStages || before != whole {
-		return nil, 0, querschott.Refuse(querschott.CodeInvalid, "a door opens in at most %d stages, the last of them 100 per cent", maxStages)
+		return nil, 0, querschott.RefuseAs(querschott.CodeInvalid, "stages.most", "a door opens in at most %d stages, the last of them 100 per cent", maxStages)
 	}
 	return shares, every, nil
 }
@@ -114,7 +114,7 @@ func (s Step) Text() string {
 // ParseStep reads what Text wrote, and nothing that Text would write differently.
 func ParseStep(text string) (s Step, err error) {
 	bad := func(what string) (Step, error) {
-		return Step{}, querschott.Refuse(querschott.CodeInvalid, "couldn't read the step: %s", what)
+		return Step{}, querschott.RefuseAs(querschott.CodeInvalid, "stages.step", "couldn't read the step: %s", what)
 	}
 	if len(text) > maxNote {
 		return bad("it is too long")
@@ -182,11 +182,11 @@ func (b *Book) checkPlan(d *door, o Order) error {
 	case o.Stages == must:
 		return nil
 	case must != "":
-		return querschott.Refuse(querschott.CodeInvalid, "the door opens in stages, %s, which this order must keep", must)
+		return querschott.RefuseAs(querschott.CodeInvalid, "stages.bound", "the door opens in stages, %s, which this order must keep", must)
 	case !Widens(o.Compartment.Service, o.From, o.To):
-		return querschott.Refuse(querschott.CodeInvalid, "only an order that lets something out can have stages")
+		return querschott.RefuseAs(querschott.CodeInvalid, "stages.none", "only an order that lets something out can have stages")
 	case !b.staged():
-		return querschott.Refuse(querschott.CodeInvalid, "no door can open in stages here: nobody judges whether a stage was good")
+		return querschott.RefuseAs(querschott.CodeInvalid, "stages.here", "no door can open in stages here: nobody judges whether a stage was good")
 	}
 	return nil
 }

@@ -86,7 +86,7 @@ func (b *Book) Set(ctx context.Context, r Request, s note.Signer) (Outcome, erro
 	}
 	actor := b.roster.name(s)
 	if actor == "" {
-		return Outcome{}, querschott.Refuse(querschott.CodeForbidden, "the key %.64q is not an operator's", s.Name())
+		return Outcome{}, querschott.RefuseAs(querschott.CodeForbidden, "order.stranger", "the key %.64q is not an operator's", s.Name())
 	}
 	var overtaken error
 	for {
@@ -165,26 +165,29 @@ func (b *Book) check(d *door, s *signed) error {
 	inverse, latest := cur.undo(o.To)
 	switch {
 	case o.Epoch != cur.Epoch+1 || o.From != cur.To:
-		return querschott.Refuse(querschott.CodeConflict,
-			"the door %s has moved since: it is %s in epoch %d; look again and repeat the order", o.Compartment, cur.To, cur.Epoch)
+		return querschott.RefuseAs(querschott.CodeConflict,
+			"door.moved", "the door %s has moved since: it is %s in epoch %d; look again and repeat the order", o.Compartment, cur.To, cur.Epoch)
 	case o.Inverse != inverse:
-		return querschott.Refuse(querschott.CodeInvalid, "the inverse of this order is %s, not %s", inverse, o.Inverse)
+		return querschott.RefuseAs(querschott.CodeInvalid, "order.inverse", "the inverse of this order is %s, not %s", inverse, o.Inverse)
 	case o.At.After(now.Add(clockSkew)):
-		return querschott.Refuse(querschott.CodeInvalid,
-			"the order is dated %s, which is in the future; check the clocks", formatTime(o.At))
+		return dated("order.future", "the order is dated %s, which is in the future; check the clocks", o.At)
 	case o.At.Before(now.Add(-s.lasts())):
-		return querschott.Refuse(querschott.CodeConflict, "the order is older than %s; draft it again", s.lasts())
+		return querschott.RefuseAs(querschott.CodeConflict, "order.old", "the order is older than %s; draft it again", s.lasts())
 	case !o.Expires.IsZero() && !o.Expires.After(now):
-		return querschott.Refuse(querschott.CodeInvalid, "the order has already expired")
+		return querschott.RefuseAs(querschott.CodeInvalid, "order.expired", "the order has already expired")
 	case !o.Expires.IsZero() && b.cfg.Machine == nil:
-		return querschott.Refuse(querschott.CodeInvalid, "no order can expire here: the platform has no key to undo it with")
+		return querschott.RefuseAs(querschott.CodeInvalid, "order.no-expiry", "no order can expire here: the platform has no key to undo it with")
 	case !latest.IsZero() && (o.Expires.IsZero() || o.Expires.After(latest)):
-		return querschott.Refuse(querschott.CodeInvalid,
-			"two operators have opened the door until %s, so this order must end then too", formatTime(latest))
+		return dated("order.until", "two operators have opened the door until %s, so this order must end then too", latest)
 	case d.withdrawn[s.id()]:
-		return querschott.Refuse(querschott.CodeConflict, "this order was withdrawn; draft it again")
+		return querschott.RefuseAs(querschott.CodeConflict, "order.withdrawn", "this order was withdrawn; draft it again")
 	}
 	return b.checkPlan(d, o)
+}
+
+// dated refuses something because of a time, which pages write as their readers do.
+func dated(key, format string, at time.Time) error {
+	return &querschott.Error{Code: querschott.CodeInvalid, Key: key, Args: []any{at}, Public: fmt.Sprintf(format, formatTime(at))}
 }
 
 // checkNow is check for callers that do not hold d.mu.

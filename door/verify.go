@@ -31,7 +31,7 @@ func (k *Keys) Verify(raw []byte) (Order, error) {
 		return Order{}, err
 	}
 	if !s.enough() {
-		return Order{}, querschott.Refuse(querschott.CodeForbidden, "the order lets something out and lacks a second signature")
+		return Order{}, querschott.RefuseAs(querschott.CodeForbidden, "order.second", "the order lets something out and lacks a second signature")
 	}
 	return s.order, nil
 }

@@ -151,16 +151,16 @@ func (b *Book) Append(ctx context.Context, ref string, version int, e Entry) (*C
 		return nil, err
 	}
 	if version == Any && !slices.Contains([]Kind{Fact, Assumption, Question, Finding, Action}, e.Kind) {
-		return nil, refuse("an entry of the kind %s needs the version of the case that was seen", e.Kind)
+		return nil, refuse("case.version", "an entry of the kind %s needs the version of the case that was seen", e.Kind)
 	}
 	if version != Any && version != c.Version {
-		return nil, querschott.Refuse(querschott.CodeConflict, "the case %s has moved from version %d to %d: look again", ref, version, c.Version)
+		return nil, querschott.RefuseAs(querschott.CodeConflict, "case.moved", "the case %s has moved from version %d to %d: look again", ref, version, c.Version)
 	}
 	if err := b.unclear[ref]; err != nil {
 		return nil, fmt.Errorf("the case %s takes no entries until the next start: %w", ref, err)
 	}
 	if c.Version >= MaxEntries {
-		return nil, querschott.Refuse(querschott.CodeNoRoom, "the case %s is full: open another one", ref)
+		return nil, querschott.RefuseAs(querschott.CodeNoRoom, "case.full", "the case %s is full: open another one", ref)
 	}
 	if err := b.settle(c, &e); err != nil {
 		return nil, err
@@ -237,7 +237,7 @@ func (b *Book) find(ref string) (*Case, error) {
 	if err, ok := b.damaged[ref]; ok {
 		return nil, fmt.Errorf("the case %s cannot be used: %w", ref, err)
 	}
-	return nil, querschott.Refuse(querschott.CodeNotFound, "there is no case %.20q", ref)
+	return nil, querschott.RefuseAs(querschott.CodeNotFound, "case.unknown", "there is no case %.20q", ref)
 }
 
 // Case returns a case.
@@ -277,25 +277,26 @@ func (b *Book) Damaged() map[string]error {
 	return all
 }
 
-// Compare holds the book against what the record has: each digest must be that of its entry. It returns one sentence for each
-// case that does not fit.
-func (b *Book) Compare(recorded []Recorded) []string {
+// Compare holds the book against what the record has: each digest must be that of its entry. It returns one fault for each case
+// that does not fit.
+func (b *Book) Compare(recorded []Recorded) []Fault {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	faults := map[string]string{}
+	faults := map[string]Fault{}
 	for _, r := range recorded {
 		c := b.cases[r.Ref]
+		_, known := faults[r.Ref]
 		switch {
-		case faults[r.Ref] != "":
+		case known:
 		case c == nil && b.damaged[r.Ref] != nil:
-			faults[r.Ref] = fmt.Sprintf("%s: %v", r.Ref, b.damaged[r.Ref])
+			faults[r.Ref] = fault(Fault{Ref: r.Ref, What: FaultDamaged, Detail: b.damaged[r.Ref].Error()})
 		case c == nil:
-			faults[r.Ref] = r.Ref + ": the ledger knows the case, and its file is missing or empty"
+			faults[r.Ref] = fault(Fault{Ref: r.Ref, What: FaultMissing})
 		case r.N > len(c.Digests):
-			faults[r.Ref] = fmt.Sprintf("%s: the ledger knows entry %d, the file ends with entry %d", r.Ref, r.N, len(c.Digests))
+			faults[r.Ref] = fault(Fault{Ref: r.Ref, What: FaultShort, Entry: r.N, Last: len(c.Digests)})
 		case c.Digests[r.N-1] != r.Digest:
-			faults[r.Ref] = fmt.Sprintf("%s: entry %d is not the one that the ledger knows", r.Ref, r.N)
+			faults[r.Ref] = fault(Fault{Ref: r.Ref, What: FaultOther, Entry: r.N})
 		}
 	}
-	return slices.Sorted(maps.Values(faults))
+	return slices.SortedFunc(maps.Values(faults), func(x, y Fault) int { return strings.Compare(x.Ref, y.Ref) })
 }

@@ -58,24 +58,24 @@ func (c *Case) snapshot() *Case {
 // admit says whether an entry may come next, given all that stands before it.
 func (c *Case) admit(e *Entry) error {
 	if len(c.Entries) == 0 && e.Kind != Fact {
-		return refuse("a case begins with a fact")
+		return refuse("case.begin", "a case begins with a fact")
 	}
 	if c.Status == Closed && e.Kind != Request && e.Kind != Approval {
-		return querschott.Refuse(querschott.CodeConflict, "the case %s is closed", c.Ref)
+		return querschott.RefuseAs(querschott.CodeConflict, "case.closed", "the case %s is closed", c.Ref)
 	}
 	switch e.Kind {
 	case Correction:
 		return c.admitCorrection(e)
 	case Handover:
 		if c.Roles[e.Role] == "" {
-			return querschott.Refuse(querschott.CodeConflict, "nobody has the role %s: give it instead", e.Role)
+			return querschott.RefuseAs(querschott.CodeConflict, "case.role-free", "nobody has the role %s: give it instead", e.Role)
 		}
 		if by := c.Roles[e.Role]; e.By != by && e.By != c.Roles[Lead] {
-			return querschott.Refuse(querschott.CodeForbidden, "only who has the role and the lead hand it over")
+			return querschott.RefuseAs(querschott.CodeForbidden, "case.role-whose", "only who has the role and the lead hand it over")
 		}
 	case RoleGiven:
 		if by := c.Roles[e.Role]; by != "" && by != e.Person {
-			return querschott.Refuse(querschott.CodeConflict, "the role %s is %s's: it is handed over", e.Role, by)
+			return querschott.RefuseAs(querschott.CodeConflict, "case.role-taken", "the role %s is %s's: it is handed over", e.Role, by)
 		}
 	case Acknowledgement:
 		return c.admitAnswer(e, Handover)
@@ -83,11 +83,11 @@ func (c *Case) admit(e *Entry) error {
 		return c.admitAnswer(e, Request)
 	case Contained:
 		if c.Status != Open {
-			return querschott.Refuse(querschott.CodeConflict, "the case is %s already", c.Status)
+			return querschott.RefuseAs(querschott.CodeConflict, "case.already", "the case is %s already", c.Status)
 		}
 	case Request:
 		if e.Wish == Close && c.Status == Closed || e.Wish == Unmask && c.Unmasked {
-			return querschott.Refuse(querschott.CodeConflict, "that is so already")
+			return querschott.RefuseAs(querschott.CodeConflict, "case.so", "that is so already")
 		}
 	case Fact, Assumption, Question, Decision, Finding, Action:
 	}
@@ -96,14 +96,14 @@ func (c *Case) admit(e *Entry) error {
 
 func (c *Case) admitCorrection(e *Entry) error {
 	if e.Supersedes > len(c.Entries) {
-		return refuse("there is no entry %d to correct", e.Supersedes)
+		return refuse("case.entry", "there is no entry %d to correct", e.Supersedes)
 	}
 	old := &c.Entries[e.Supersedes-1]
 	if by, ok := c.replaced[e.Supersedes]; ok {
-		return querschott.Refuse(querschott.CodeConflict, "entry %d is corrected already, by entry %d: correct that one", e.Supersedes, by)
+		return querschott.RefuseAs(querschott.CodeConflict, "case.corrected", "entry %d is corrected already, by entry %d: correct that one", e.Supersedes, by)
 	}
 	if !slices.Contains(plain, old.Nature()) {
-		return refuse("entry %d is of the kind %s, which cannot be corrected", e.Supersedes, old.Kind)
+		return refuse("case.fixed", "entry %d is of the kind %s, which cannot be corrected", e.Supersedes, old.Kind)
 	}
 	return nil
 }
@@ -111,18 +111,18 @@ func (c *Case) admitCorrection(e *Entry) error {
 // admitAnswer holds answers to the entry that they name: of the right kind, not answered yet, by the right person.
 func (c *Case) admitAnswer(e *Entry, kind Kind) error {
 	if e.Answers > len(c.Entries) || c.Entries[e.Answers-1].Kind != kind {
-		return refuse("entry %d is no %s", e.Answers, kind)
+		return refuse("case.no-such", "entry %d is no %s", e.Answers, kind)
 	}
 	asked := &c.Entries[e.Answers-1]
 	switch {
 	case c.answered[e.Answers]:
-		return querschott.Refuse(querschott.CodeConflict, "entry %d is answered already", e.Answers)
+		return querschott.RefuseAs(querschott.CodeConflict, "case.answered", "entry %d is answered already", e.Answers)
 	case kind == Handover && e.By != asked.Person:
-		return querschott.Refuse(querschott.CodeForbidden, "only %s can take the role over", asked.Person)
+		return querschott.RefuseAs(querschott.CodeForbidden, "case.not-yours", "only %s can take the role over", asked.Person)
 	case kind == Request && e.By == asked.By:
-		return querschott.Refuse(querschott.CodeForbidden, "it takes two persons: somebody else must approve")
+		return querschott.RefuseAs(querschott.CodeForbidden, "case.second", "it takes two persons: somebody else must approve")
 	case kind == Request && c.settled(asked.Wish):
-		return querschott.Refuse(querschott.CodeConflict, "that is so already")
+		return querschott.RefuseAs(querschott.CodeConflict, "case.so", "that is so already")
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func appendLine(before Digest, e *Entry) (line []byte, d Digest, err error) {
 	line = append(hex.AppendEncode(nil, d[:]), ' ')
 	line = append(append(line, data...), '\n')
 	if len(line) > maxLine {
-		return nil, d, refuse("an entry is too long")
+		return nil, d, refuse("entry.long", "an entry is too long")
 	}
 	return line, d, nil
 }

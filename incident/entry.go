@@ -133,8 +133,8 @@ func (e Entry) WhyIn(language string) string {
 // Late reports whether an entry was written more than a quarter of an hour after its writer says it was learned.
 func (e *Entry) Late() bool { return e.Written.Sub(e.Learned) > 15*time.Minute }
 
-func refuse(format string, args ...any) error {
-	return querschott.Refuse(querschott.CodeInvalid, format, args...)
+func refuse(key, format string, args ...any) error {
+	return querschott.RefuseAs(querschott.CodeInvalid, key, format, args...)
 }
 
 // plain are the kinds that say something about the world and can be corrected.
@@ -143,10 +143,10 @@ var plain = []Kind{Fact, Assumption, Question, Decision, Finding, Action}
 // check refuses what no case may hold, whatever its state.
 func (e *Entry) check() error {
 	if e.By == "" || len(e.By) > maxWho || len(e.Person) > maxWho {
-		return refuse("an entry needs the name of who writes it, of at most %d bytes", maxWho)
+		return refuse("entry.who", "an entry needs the name of who writes it, of at most %d bytes", maxWho)
 	}
 	if e.TextDE != "" && e.Text == "" || e.WhyDE != "" && e.Why == "" {
-		return refuse("an entry has its German text beside another one, not in its place")
+		return refuse("entry.german", "an entry has its German text beside another one, not in its place")
 	}
 	for _, text := range []string{e.Text, e.Why, e.TextDE, e.WhyDE, string(e.By), string(e.Person)} {
 		if err := checkText(text); err != nil {
@@ -170,11 +170,11 @@ func (e *Entry) check() error {
 func (e *Entry) checkTimes() error {
 	switch {
 	case e.Written.IsZero() || e.Learned.IsZero():
-		return refuse("an entry needs the times when it was learned and written")
+		return refuse("entry.times", "an entry needs the times when it was learned and written")
 	case e.Learned.After(e.Written):
-		return refuse("it cannot have been learned after it is written")
+		return refuse("entry.ahead", "it cannot have been learned after it is written")
 	case e.Happened.After(e.Learned):
-		return refuse("it cannot have been learned before it happened")
+		return refuse("entry.order", "it cannot have been learned before it happened")
 	}
 	return nil
 }
@@ -182,55 +182,55 @@ func (e *Entry) checkTimes() error {
 func (e *Entry) checkKind() error {
 	switch e.Kind {
 	case Fact, Assumption, Question, Action, Contained:
-		return e.needs(e.Text != "", "a text")
+		return e.needs(e.Text != "", "text", "a text")
 	case Decision:
-		return e.needs(e.Text != "" && e.Why != "", "a text and a reason")
+		return e.needs(e.Text != "" && e.Why != "", "reason", "a text and a reason")
 	case Finding:
 		if e.Evidence == nil {
-			return e.needs(false, "a grade")
+			return e.needs(false, "grade", "a grade")
 		}
 		return e.Evidence.check()
 	case RoleGiven, Handover:
-		return e.needs(slices.Contains(Roles(), e.Role) && e.Person != "", "a role and a person")
+		return e.needs(slices.Contains(Roles(), e.Role) && e.Person != "", "person", "a role and a person")
 	case Acknowledgement, Approval:
-		return e.needs(e.Answers > 0, "the number of the entry that it answers")
+		return e.needs(e.Answers > 0, "answer", "the number of the entry that it answers")
 	case Request:
-		return e.needs((e.Wish == Close || e.Wish == Unmask) && e.Why != "", "what is asked for and a reason")
+		return e.needs((e.Wish == Close || e.Wish == Unmask) && e.Why != "", "wish", "what is asked for and a reason")
 	case Correction:
 		return e.checkCorrection()
 	default:
-		return refuse("%.20q is no kind of entry", string(e.Kind))
+		return refuse("entry.kind", "%.20q is no kind of entry", string(e.Kind))
 	}
 }
 
 func (e *Entry) checkCorrection() error {
 	if e.Supersedes < 1 || e.Why == "" || !slices.Contains(plain, e.As) {
-		return e.needs(false, "the number of what it corrects, what it is, and a reason")
+		return e.needs(false, "correction", "the number of what it corrects, what it is, and a reason")
 	}
 	as := *e
 	as.Kind = e.As
 	return as.checkKind()
 }
 
-func (e *Entry) needs(ok bool, what string) error {
+func (e *Entry) needs(ok bool, part, what string) error {
 	if ok {
 		return nil
 	}
-	return refuse("an entry of the kind %s needs %s", e.Kind, what)
+	return refuse("entry.needs-"+part, "an entry of the kind %s needs "+what, e.Kind)
 }
 
 func (s *Source) check() error {
 	for _, text := range []string{string(s.Actor), string(s.Credential), string(s.Insurer), string(s.Service), s.Cause, s.Detector, s.Severity} {
 		if err := checkText(text); err != nil || len(text) > maxWho {
-			return refuse("an alarm has a word that cannot be kept")
+			return refuse("entry.alarm", "an alarm has a word that cannot be kept")
 		}
 	}
 	if len(s.Numbers) > maxNumbers {
-		return refuse("an alarm has more than %d numbers", maxNumbers)
+		return refuse("entry.numbers", "an alarm has more than %d numbers", maxNumbers)
 	}
 	for _, n := range s.Numbers {
 		if err := checkText(n.Name + n.Unit); err != nil || len(n.Name)+len(n.Unit) > maxWho {
-			return refuse("an alarm has a number whose name cannot be kept")
+			return refuse("entry.alarm", "an alarm has a number whose name cannot be kept")
 		}
 	}
 	return nil
@@ -239,13 +239,13 @@ func (s *Source) check() error {
 // checkText refuses what could hide, reorder or forge lines wherever a case is shown, and numbers of insured persons.
 func checkText(s string) error {
 	if len(s) > MaxText {
-		return refuse("a text has more than %d bytes", MaxText)
+		return refuse("text.long", "a text has more than %d bytes", MaxText)
 	}
 	if !utf8.ValidString(s) || strings.ContainsFunc(s, unseen) {
-		return refuse("a text has characters that cannot be shown")
+		return refuse("text.unseen", "a text has characters that cannot be shown")
 	}
 	if namesPerson(s) {
-		return refuse("a text names an insured person by number; a case holds none")
+		return refuse("text.person", "a text names an insured person by number; a case holds none")
 	}
 	return nil
 }

@@ -52,16 +52,16 @@ func (e *Evidence) check() error {
 		}
 	}
 	if len(e.Logs) > maxLogs {
-		return refuse("evidence rests on more than %d logs", maxLogs)
+		return refuse("evidence.logs", "evidence rests on more than %d logs", maxLogs)
 	}
 	if !slices.Contains(Grades(), e.Grade) {
-		return refuse("%.20q is no evidence grade: they are E0 to E5", string(e.Grade))
+		return refuse("evidence.grade", "%.20q is no evidence grade: they are E0 to E5", string(e.Grade))
 	}
 	if e.Grade != NotExamined && e.Source == "" {
-		return refuse("evidence of the grade %s needs its source", e.Grade)
+		return refuse("evidence.source", "evidence of the grade %s needs its source", e.Grade)
 	}
 	if e.Coverage < 0 || e.Coverage > 1 || e.Coverage != e.Coverage {
-		return refuse("a coverage is between 0 and 1")
+		return refuse("evidence.coverage", "a coverage is between 0 and 1")
 	}
 	return e.checkGrade()
 }
@@ -70,15 +70,15 @@ func (e *Evidence) checkGrade() error {
 	b := e.Bounds
 	switch {
 	case b != nil && (b.Lower > b.Best || b.Best > b.Upper):
-		return refuse("of lower bound, best estimate and upper bound none is larger than the next")
+		return refuse("evidence.bounds", "of lower bound, best estimate and upper bound none is larger than the next")
 	case e.Grade == scope.GradeExcluded && !e.excludes():
-		return refuse("E2 needs ranges and roots of the ledger, full coverage, no key released, and nobody reached; less is E1")
+		return refuse("evidence.e2", "E2 needs ranges and roots of the ledger, full coverage, no key released, and nobody reached; less is E1")
 	case e.Grade == scope.GradePossible && (b == nil || b.Upper == 0):
-		return refuse("E3 needs an upper bound")
+		return refuse("evidence.e3", "E3 needs an upper bound")
 	case e.Grade == scope.GradeReached && (b == nil || b.Lower == 0 || !rooted(e.Logs)):
-		return refuse("E4 needs the number of persons and the root of the ledger that lists them")
+		return refuse("evidence.e4", "E4 needs the number of persons and the root of the ledger that lists them")
 	case e.Grade == LeftTheHouse && e.Match == "":
-		return refuse("E5 needs the bait or the copy that was recognised")
+		return refuse("evidence.e5", "E5 needs the bait or the copy that was recognised")
 	}
 	return nil
 }
@@ -128,7 +128,8 @@ func (c Clearance) Sentence(language string) string {
 	for _, l := range c.of.Logs {
 		fmt.Fprintf(&logs, "; %s, 0-%d, %s", l.Origin, l.Size, l.Root)
 	}
-	return fmt.Sprintf(form, whose, c.of.From.UTC().Format(time.RFC3339), c.of.To.UTC().Format(time.RFC3339), logs.String())
+	at := func(t time.Time) string { return t.UTC().Format(Word(language, "time")) + " UTC" }
+	return fmt.Sprintf(form, whose, at(c.of.From), at(c.of.To), logs.String())
 }
 
 // innocence matches the usual ways to say that no data were affected.
@@ -144,7 +145,7 @@ func (e *Entry) checkClaim() error {
 	if _, ok := e.Evidence.Clear(); ok {
 		return nil
 	}
-	return refuse("that no data are affected is evidence of the grade E2 or it is an assumption; it cannot be written as a fact or a decision")
+	return refuse("evidence.claim", "that no data are affected is evidence of the grade E2 or it is an assumption; it cannot be written as a fact or a decision")
 }
 
 // HeldSource is the source of evidence that the platform itself found about so many held credentials.

@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/querschott/querschott"
@@ -18,14 +19,14 @@ type Export struct {
 	Made     time.Time `json:"made"`
 	Platform string    `json:"platform"`
 	Drill    bool      `json:"drill"` // an exercise, or an invented world
-	Faults   []string  `json:"faults"`
+	Faults   []Fault   `json:"faults"`
 	Case     *Case     `json:"case"`
 	Chain    []string  `json:"chain"` // digest of each entry as it is on disk, hex; the ledger has them
 }
 
 // NewExport puts a case together as it may leave.
-func NewExport(c *Case, name func(string) string, made time.Time, platform string, drill bool, faults []string) *Export {
-	x := &Export{Made: made.UTC(), Platform: platform, Drill: drill, Faults: append([]string{}, faults...), Case: c.Masked(name)}
+func NewExport(c *Case, name func(string) string, made time.Time, platform string, drill bool, faults []Fault) *Export {
+	x := &Export{Made: made.UTC(), Platform: platform, Drill: drill, Faults: append([]Fault{}, faults...), Case: c.Masked(name)}
 	for _, d := range c.Digests {
 		x.Chain = append(x.Chain, hex.EncodeToString(d[:]))
 	}
@@ -59,12 +60,12 @@ func (v exportView) Of(what string, value any) string {
 	return Word(v.Lang, fmt.Sprintf("%s.%v", what, value))
 }
 
-// Time writes a time in UTC.
+// Time writes a time in UTC, as readers of the language do.
 func (v exportView) Time(t time.Time) string {
 	if t.IsZero() {
 		return v.W("unknown-time")
 	}
-	return t.UTC().Format("2006-01-02 15:04:05")
+	return t.UTC().Format(v.W("time"))
 }
 
 // Known, Assumed and Unknown are what stands, apart from one another.
@@ -103,7 +104,9 @@ func (v exportView) Bounds(e *Evidence) string {
 }
 
 // Percent writes a share.
-func (v exportView) Percent(f float64) string { return strconv.FormatFloat(100*f, 'f', -1, 64) + " %" }
+func (v exportView) Percent(f float64) string {
+	return strings.Replace(strconv.FormatFloat(100*f, 'f', -1, 64), ".", v.W("point"), 1) + " %"
+}
 
 // Clear returns the sentence that no data are affected, if the evidence permits it.
 func (v exportView) Clear(e *Evidence) string {
@@ -114,7 +117,7 @@ func (v exportView) Clear(e *Evidence) string {
 // WriteHTML writes the export as a page that needs nothing else and runs nothing, in German ("de") or English ("en").
 func (x *Export) WriteHTML(w io.Writer, language string) error {
 	if language != "de" && language != "en" {
-		return refuse("the page is made in 'de' or 'en'")
+		return refuse("export.language", "the page is made in 'de' or 'en'")
 	}
 	return exportTemplate.Execute(w, exportView{x, language})
 }
@@ -127,12 +130,12 @@ func (c *Case) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	if len(s.Entries) > MaxEntries {
-		return refuse("a case has more than %d entries", MaxEntries)
+		return refuse("export.entries", "a case has more than %d entries", MaxEntries)
 	}
 	*c = *newCase(s.Ref)
 	for i, e := range s.Entries {
 		if e.N != i+1 || e.Answers > i || e.Supersedes > i || e.Kind == Finding && e.Evidence == nil {
-			return refuse("entry %d of a case does not fit", i+1)
+			return refuse("export.fit", "entry %d of a case does not fit", i+1)
 		}
 		c.apply(e, Digest{})
 	}

@@ -127,7 +127,7 @@ func TestHostileTextsInExports(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x := NewExport(c, pseudonym, d.now, text, false, []string{text})
+		x := NewExport(c, pseudonym, d.now, text, false, []Fault{{Ref: text, What: FaultDamaged, Detail: text}})
 		for _, language := range []string{"de", "en"} {
 			var b bytes.Buffer
 			if err := x.WriteHTML(&b, language); err != nil {
@@ -280,6 +280,44 @@ func TestGermanBesidesNotInstead(t *testing.T) {
 	} {
 		if _, err := d.book.Append(t.Context(), c.Ref, Any, e); err == nil {
 			t.Errorf("%s was taken", what)
+		}
+	}
+}
+
+// TestFaultsInBothLanguages makes a page of each fault: in German none is in English, and each says what to do.
+func TestFaultsInBothLanguages(t *testing.T) {
+	d := newDesk(t)
+	c, err := d.book.Begin(t.Context(), Entry{Kind: Fact, By: "anna", Text: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, want := range map[string]string{
+		FaultDamaged: "die Datei ist nicht zu lesen (the digest is that of another entry)", FaultMissing: "seine Datei fehlt oder ist leer",
+		FaultShort: "kennt Eintrag 7, die Datei endet mit Eintrag 3", FaultOther: "Eintrag 7 ist nicht der, den das Zugriffsbuch kennt",
+	} {
+		f := Fault{Ref: c.Ref, What: what, Entry: 7, Last: 3, Detail: "the digest is that of another entry"}
+		if what != FaultShort {
+			f.Last = 0
+		}
+		x := NewExport(c, pseudonym, d.now, "kassen.example", false, []Fault{f})
+		var data, page bytes.Buffer
+		if err := x.WriteJSON(&data); err != nil {
+			t.Fatal(err)
+		}
+		var y Export
+		if err := json.Unmarshal(data.Bytes(), &y); err != nil || len(y.Faults) != 1 {
+			t.Fatalf("%s does not survive as JSON: %v", what, err)
+		}
+		if err := y.WriteHTML(&page, "de"); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{want, "stellen Sie sie aus einer Sicherung wieder her"} {
+			if !strings.Contains(page.String(), text) {
+				t.Errorf("%s: the page does not say %q", what, text)
+			}
+		}
+		if f.String() == f.In("de") || !strings.Contains(f.String(), "restore it from a backup") || strings.Contains(f.String()+f.In("de"), "%!") {
+			t.Errorf("%q, %q", f, f.In("de"))
 		}
 	}
 }

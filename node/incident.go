@@ -40,7 +40,7 @@ type cases struct {
 
 	mu     sync.Mutex           // guards all below
 	alarms []heard              // newest last
-	faults []string             // where files and ledger differ
+	faults []incident.Fault     // where files and ledger differ
 	taken  map[string]time.Time // signed changes of the last minutes, so that none counts twice
 
 	explained explained
@@ -103,13 +103,21 @@ func (n *Node) hearAlarm(ctx context.Context, a *watch.Alarm) {
 	c := n.cases
 	ref, err := n.takeAlarm(ctx, a, true)
 	c.mu.Lock()
-	c.alarms = append(c.alarms, heard{a, sourceOf(a), ref})
-	c.alarms = slices.Clone(c.alarms[max(0, len(c.alarms)-shownAlarms):])
+	c.alarms = keepShown(append(c.alarms, heard{a, sourceOf(a), ref}))
 	c.mu.Unlock()
 	if err != nil {
 		n.log.Error("ALARM: an alarm could not be written into its incident", "detector", a.Detector, "cause", a.Cause, "err", err,
 			"fix", "see 'querschott incident list' and the disk of the data directory")
 	}
+}
+
+// keepShown drops what the page has no room for: the oldest of those in shadow mode, before any that is live.
+func keepShown(list []heard) []heard {
+	if len(list) <= shownAlarms {
+		return list
+	}
+	drop := max(0, slices.IndexFunc(list, func(h heard) bool { return h.alarm.Mode != watch.Live }))
+	return slices.Concat(list[:drop], list[drop+1:])
 }
 
 // caseFor returns the reference of the open case that an alarm belongs to. It is opened if there is none and the alarm is live
@@ -177,10 +185,11 @@ func (n *Node) takeAlarm(ctx context.Context, a *watch.Alarm, note bool) (ref st
 // alarmText says in a line what an alarm is about, without naming anybody.
 func alarmText(language string, s *incident.Source) string {
 	text := s.Detector + " " + incident.Word(language, "detector."+s.Detector) + ": " + incident.Word(language, "cause."+s.Cause)
-	for _, where := range []string{string(s.Service), string(s.Insurer)} {
-		if where != "" {
-			text += ", " + where
-		}
+	if s.Service != "" {
+		text += ", " + incident.Word(language, "service."+string(s.Service))
+	}
+	if s.Insurer != "" {
+		text += ", IK " + string(s.Insurer)
 	}
 	return incident.Clean(text, 400)
 }
@@ -201,7 +210,7 @@ func sourceOf(a *watch.Alarm) incident.Source {
 }
 
 // compareCases holds every case against the digests in the platform's logs.
-func (n *Node) compareCases() ([]string, error) {
+func (n *Node) compareCases() ([]incident.Fault, error) {
 	var list []incident.Recorded
 	for _, origin := range n.ledger.Origins() {
 		if !strings.Contains(origin, "/ledger/platform/") {
@@ -244,15 +253,15 @@ func recordedOf(e *ledger.Entered) (r incident.Recorded, ok bool) {
 func (n *Node) checkCases(context.Context) error {
 	faults, err := n.compareCases()
 	for _, f := range faults {
-		n.log.Error("ALARM: an incident's file is not what the ledger knows", "fault", f, "fix", "restore it from a backup and find out who changed it")
+		n.log.Error("ALARM: an incident's file is not what the ledger knows", "fault", f.String(), "fix", "restore it from a backup and find out who changed it")
 	}
 	return err
 }
 
 // caseFaults returns what is wrong with one case.
-func (n *Node) caseFaults(ref string) ([]string, error) {
+func (n *Node) caseFaults(ref string) ([]incident.Fault, error) {
 	faults, err := n.compareCases()
-	return slices.DeleteFunc(faults, func(s string) bool { return !strings.HasPrefix(s, ref+":") }), err
+	return slices.DeleteFunc(faults, func(f incident.Fault) bool { return f.Ref != ref }), err
 }
 
 // IncidentSummary is one line of the list.
@@ -291,7 +300,7 @@ func (n *Node) controlIncident(r *http.Request) (any, error) {
 
 func (n *Node) controlIncidentVerify(*http.Request) (any, error) {
 	faults, err := n.compareCases()
-	return append([]string{}, faults...), err
+	return append([]incident.Fault{}, faults...), err
 }
 
 // IncidentChange is what an operator signs: a new case ("" for Ref) or one more entry.
@@ -370,8 +379,8 @@ func (c *Client) Incident(ctx context.Context, ref string) (*incident.Export, er
 }
 
 // IncidentFaults compares all cases with the ledger.
-func (c *Client) IncidentFaults(ctx context.Context) ([]string, error) {
-	return get[[]string](ctx, c, "/v1/incidents/verify", nil)
+func (c *Client) IncidentFaults(ctx context.Context) ([]incident.Fault, error) {
+	return get[[]incident.Fault](ctx, c, "/v1/incidents/verify", nil)
 }
 
 // ChangeIncident signs an entry and hands it in. The key never leaves this process.

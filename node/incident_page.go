@@ -130,5 +130,5 @@ func (n *Node) releaseHeld(ctx context.Context, who querschott.Actor, id, reason
 			Kind: incident.Action, By: who, Text: "released: " + what("en"), TextDE: "freigegeben: " + what("de"), Why: reason,
 		})
 	}
-	return querschott.Refuse(querschott.CodeNotFound, "nobody is held under that name any more")
+	return querschott.RefuseAs(querschott.CodeNotFound, "held.gone", "nobody is held under that name any more")
 }

@@ -220,7 +220,9 @@ func TestRewrittenIncidentIsNoticed(t *testing.T) {
 	h.until("the node has noticed", func() bool {
 		n.cases.mu.Lock()
 		defer n.cases.mu.Unlock()
-		return slices.ContainsFunc(n.cases.faults, func(s string) bool { return strings.HasPrefix(s, x.Case.Ref+": entry 1 is not the one") })
+		return slices.ContainsFunc(n.cases.faults, func(f incident.Fault) bool {
+			return f.Ref == x.Case.Ref && f.What == incident.FaultOther && f.Entry == 1
+		})
 	})
 	if !strings.Contains(h.log.String(), "an incident's file is not what the ledger knows") {
 		t.Error("nobody is told")

@@ -251,7 +251,7 @@ func (n *Node) consoleSigner(a querschott.Actor) (note.Signer, error) {
 	if s, ok := n.signers[a]; ok {
 		return s, nil
 	}
-	return nil, querschott.Refuse(querschott.CodeForbidden, "%s is no operator of this node", a)
+	return nil, querschott.RefuseAs(querschott.CodeForbidden, "order.not-operator", "%s is no operator of this node", a)
 }
 
 // services lists the services that any insurer has, in the order in which they are shown.

@@ -332,7 +332,7 @@ func (p *Platform) openDoors(ctx context.Context) error {
 			continue
 		}
 		g.Go(func() error {
-			out, err := p.node.Order(ctx, door.Request{Compartment: c, To: querschott.Open, Reason: "start of the demonstration"}, operators[0], signers...)
+			out, err := p.node.Order(ctx, door.Request{Compartment: c, To: querschott.Open, Reason: "Beginn der Vorführung / start of the demonstration"}, operators[0], signers...)
 			if out.Order == nil {
 				return err
 			}

@@ -120,7 +120,7 @@ func (c *Console) moveDoor(v *visit) {
 		_, err = w.request(k, c.cfg.Now())
 	}
 	if err != nil {
-		c.drawDoor(v, k, w, v.r.PostForm.Get("to"), publicText(err), http.StatusBadRequest)
+		c.drawDoor(v, k, w, v.r.PostForm.Get("to"), v.l.Fault(err), http.StatusBadRequest)
 		return
 	}
 	epoch, _ := strconv.ParseUint(v.r.PostForm.Get("epoch"), 10, 64) // what cannot be read fits no door
@@ -207,7 +207,13 @@ func (c *Console) drawBulk(v *visit, list []querschott.Compartment, w words, pro
 		}
 		p.Changes = append(p.Changes, x)
 	}
-	slices.SortStableFunc(p.Changes, func(x, y change) int {
+	slices.SortStableFunc(p.Changes, func(x, y change) int { // what moves comes first
+		if x.Same != y.Same {
+			if x.Same {
+				return 1
+			}
+			return -1
+		}
 		return strings.Compare(strings.ToLower(c.name(x.C.Insurer)), strings.ToLower(c.name(y.C.Insurer)))
 	})
 	c.render(v.w, status, "bulk", p)
@@ -224,7 +230,7 @@ func (c *Console) moveDoors(v *visit) {
 		_, err = w.request(querschott.Compartment{}, c.cfg.Now())
 	}
 	if err != nil {
-		c.drawBulk(v, list, w, publicText(err), http.StatusBadRequest)
+		c.drawBulk(v, list, w, v.l.Fault(err), http.StatusBadRequest)
 		return
 	}
 	results, err := c.set(v, w, wishes)

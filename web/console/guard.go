@@ -2,6 +2,7 @@ package console
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -182,6 +183,14 @@ func ownPath(s string) string {
 	return s
 }
 
+// why is what a refusal says beside the words of its code, "" if those are all.
+func (c *Console) why(r *http.Request, err error) string {
+	if e, ok := errors.AsType[*querschott.Error](err); !ok || e.Key == "" {
+		return ""
+	}
+	return c.locale(r).Fault(err)
+}
+
 // fail shows what the operator may know of an error; the rest is in the log under a reference.
 func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch code := querschott.CodeOf(err); code {
@@ -192,13 +201,13 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 		}
 		c.askLogin(w, r, http.StatusUnauthorized, p)
 	case querschott.CodeForbidden:
-		c.message(w, r, http.StatusForbidden, "error.forbidden", publicText(err))
+		c.message(w, r, http.StatusForbidden, "error.forbidden", c.why(r, err))
 	case querschott.CodeNotFound:
-		c.message(w, r, http.StatusNotFound, "error.notfound", publicText(err))
+		c.message(w, r, http.StatusNotFound, "error.notfound", c.why(r, err))
 	case querschott.CodeInvalid:
-		c.message(w, r, http.StatusBadRequest, "error.invalid", publicText(err))
+		c.message(w, r, http.StatusBadRequest, "error.invalid", c.why(r, err))
 	case querschott.CodeConflict:
-		c.message(w, r, http.StatusConflict, "error.conflict", publicText(err))
+		c.message(w, r, http.StatusConflict, "error.conflict", c.why(r, err))
 	default:
 		ref := rand.Text()[:8]
 		c.cfg.Log.Error("couldn't answer a request of the console", "reference", ref, "err", err)

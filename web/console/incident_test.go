@@ -50,7 +50,7 @@ func newRoomWith(t *testing.T, insurers int, more func(*Config)) *room {
 
 func (r *room) release(_ context.Context, who querschott.Actor, id, reason string) error {
 	if id != "P-HELD" {
-		return querschott.Refuse(querschott.CodeNotFound, "nobody is held under that name any more")
+		return querschott.RefuseAs(querschott.CodeNotFound, "held.gone", "nobody is held under that name any more")
 	}
 	r.released = append(r.released, fmt.Sprint(who, " ", reason))
 	return nil
@@ -273,4 +273,24 @@ func TestIncidentPagesInBrowser(t *testing.T) {
 	until(t, ctx, `document.querySelectorAll("#warned li").length === 3`)
 	r.say(func(s *Snapshot) { s.Warnings = append(slices.Clone(s.Warnings), s.Warnings[1]) })
 	until(t, ctx, `document.querySelectorAll("#warned li").length === 4`) // by itself
+}
+
+// TestLiveAlarmsStayInSight floods the page with alarms on trial.
+func TestLiveAlarmsStayInSight(t *testing.T) {
+	r := newRoom(t, 2)
+	r.attack("x")
+	r.say(func(s *Snapshot) {
+		live := s.Warnings[1]
+		for range 2 * shownWarnings {
+			s.Warnings = append(slices.Clip(s.Warnings), Warning{Time: r.clk.now(), Source: s.Warnings[0].Source})
+		}
+		if !live.Live {
+			t.Fatal("this test takes another alarm for the live one")
+		}
+	})
+	page := r.operator("anna").get("/warnings").body
+	first, _, _ := strings.Cut(page[strings.Index(page, `<ul class="warned">`):], "</li>")
+	if !strings.Contains(first, "scharf") || strings.Count(page, ">Probe<") != shownWarnings-1 {
+		t.Errorf("the first alarm is not the live one, or the wrong number is on trial:\n%s", first)
+	}
 }

@@ -22,11 +22,11 @@ func catalogue() map[string]map[string]string {
 }
 
 func german() map[string]string {
-	return joined(joined(germanPages(), germanLogin()), germanIncidents())
+	return joined(joined(joined(germanPages(), germanLogin()), germanIncidents()), germanFaults())
 }
 
 func english() map[string]string {
-	return joined(joined(englishPages(), englishLogin()), englishIncidents())
+	return joined(joined(joined(englishPages(), englishLogin()), englishIncidents()), englishFaults())
 }
 
 func joined(all, more map[string]string) map[string]string {
@@ -92,6 +92,14 @@ func (l *locale) N(key string, n int) string {
 		form = ".one"
 	}
 	return l.T(key+form, l.Num(n))
+}
+
+// Form returns the form of a text that fits a number, which stands elsewhere.
+func (l *locale) Form(key string, n int) string {
+	if n == 1 {
+		return l.T(key + ".one")
+	}
+	return l.T(key + ".many")
 }
 
 // Num groups digits by thousands, from five digits on.
@@ -194,6 +202,7 @@ func (l *locale) ServiceLong(s querschott.Service) string {
 	return l.T("service." + string(s) + ".long")
 }
 
+// publicText is what a refusal says in English, for programs.
 func publicText(err error) string {
 	if e, ok := errors.AsType[*querschott.Error](err); ok {
 		return e.Public

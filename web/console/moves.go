@@ -62,7 +62,7 @@ func (w words) request(c querschott.Compartment, now time.Time) (door.Request, e
 	return r, nil
 }
 
-var errExpiry = querschott.Refuse(querschott.CodeInvalid, "an expiry is a whole number of hours from 1 to %d", maxExpiry)
+var errExpiry = querschott.RefuseAs(querschott.CodeInvalid, "order.expiry", "an expiry is a whole number of hours from 1 to %d", maxExpiry)
 
 // readWords reads the form's fields. Line breaks and double spaces that came with pasting become single spaces.
 func readWords(v *visit) (words, error) {
@@ -71,10 +71,10 @@ func readWords(v *visit) (words, error) {
 	w := words{Reason: line("reason"), Incident: line("incident"), Hours: line("hours")}
 	var err error
 	if w.To, err = querschott.ParseDoorState(f.Get("to")); err != nil {
-		return w, querschott.Refuse(querschott.CodeInvalid, "choose what the door is to be")
+		return w, querschott.RefuseAs(querschott.CodeInvalid, "order.to", "choose what the door is to be")
 	}
 	if w.Reason == "" {
-		return w, querschott.Refuse(querschott.CodeInvalid, "an order needs a reason")
+		return w, querschott.RefuseAs(querschott.CodeInvalid, "order.reason", "an order needs a reason")
 	}
 	return w, nil
 }
@@ -103,8 +103,8 @@ func (c *Console) order(ctx context.Context, who querschott.Actor, r door.Reques
 		return door.Outcome{}, err
 	}
 	if o.Epoch != seen+1 {
-		return door.Outcome{}, querschott.Refuse(querschott.CodeConflict,
-			"the door %s has moved since this page was drawn: it is %s; look again and repeat the order", o.Compartment, o.From)
+		return door.Outcome{}, querschott.RefuseAs(querschott.CodeConflict,
+			"door.moved", "the door %s has moved since this page was drawn: it is %s in epoch %d; look again and repeat the order", o.Compartment, o.From, o.Epoch-1)
 	}
 	raw, err := door.Sign(o, s)
 	if err != nil {
@@ -293,7 +293,7 @@ func (c *Console) decideProposals(v *visit) {
 	results, err := c.perform(v, len(ids), func(ctx context.Context, i int, s note.Signer) (r result) {
 		name, _, _ := strings.Cut(ids[i], "@")
 		if r.Compartment, r.Err = querschott.ParseCompartment(name); r.Err != nil {
-			r.Err = querschott.Refuse(querschott.CodeNotFound, "there is no such proposal")
+			r.Err = querschott.RefuseAs(querschott.CodeNotFound, "proposal.gone", "there is no proposal %.80q", ids[i])
 			return r
 		}
 		if verb == "withdraw" {

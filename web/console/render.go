@@ -153,7 +153,7 @@ type messagePage struct {
 	Detail string
 }
 
-// message shows one sentence, and a detail in English or a reference.
+// message shows one sentence, and a detail or a reference.
 func (c *Console) message(w http.ResponseWriter, r *http.Request, status int, key, detail string) {
 	l := c.locale(r)
 	c.tell(w, r, status, l.T(key+".title"), l.T(key), detail)

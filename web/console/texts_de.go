@@ -61,7 +61,7 @@ func germanPages() map[string]string {
 		"form.reason": "Grund", "form.reason.help": "Eine Zeile. Steht in der Anordnung und im Zugriffsbuch. Keine Versichertendaten.",
 		"form.incident": "Vorfall", "form.hours": "Dauer (h)", "form.optional": "freigestellt",
 		"form.hours.help": "Danach geht es zurück: sofort, wenn das enger ist, sonst als Vorschlag an zwei Personen.",
-		"form.sign":       "Wird mit dem Schlüssel von %s unterschrieben.", "form.submit": "Anordnen", "form.problem": "Nicht angeordnet:",
+		"form.sign":       "Wird mit dem Schlüssel von %s unterschrieben.", "form.submit": "Anordnen", "form.problem": "Nicht ausgeführt:",
 
 		"proposal.title": "Vorschlag", "proposal.needs.one": "braucht noch eine andere Person", "proposal.needs.two": "braucht zwei Personen",
 		"proposal.until": "Gilt bis", "proposal.text": "Wortlaut der Anordnung", "proposal.approve": "Zustimmen", "proposal.withdraw": "Zurückziehen",

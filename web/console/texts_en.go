@@ -61,7 +61,7 @@ func englishPages() map[string]string {
 		"form.reason": "Reason", "form.reason.help": "One line. It stands in the order and in the ledger. No data of insured persons.",
 		"form.incident": "Incident", "form.hours": "Duration (h)", "form.optional": "optional",
 		"form.hours.help": "Then it goes back: at once if that is narrower, else as a proposal to two persons.",
-		"form.sign":       "Will be signed with the key of %s.", "form.submit": "Order", "form.problem": "Not ordered:",
+		"form.sign":       "Will be signed with the key of %s.", "form.submit": "Order", "form.problem": "Not carried out:",
 
 		"proposal.title": "Proposal", "proposal.needs.one": "needs another person", "proposal.needs.two": "needs two persons",
 		"proposal.until": "Valid until", "proposal.text": "Text of the order", "proposal.approve": "Approve", "proposal.withdraw": "Withdraw",

@@ -115,10 +115,21 @@ func (b *board) chain() chain {
 // Chain is the line above the matrix.
 func (s situation) Chain() chain { return s.chain() }
 
-// Warned returns the alarms that are listed, newest first.
+// Warned returns the alarms that are listed: those that may lead to something before those in shadow mode, and then the newest
+// first. However many are on trial, they push none that is live out of sight.
 func (s situation) Warned() []Warning {
 	list := slices.Clone(s.Snapshot.Warnings)
 	slices.Reverse(list)
+	slices.SortStableFunc(list, func(x, y Warning) int {
+		switch {
+		case x.Live == y.Live:
+			return 0
+		case x.Live:
+			return -1
+		default:
+			return 1
+		}
+	})
 	return list[:min(len(list), shownWarnings)]
 }
 
@@ -154,7 +165,7 @@ func (c *Console) release(v *visit) {
 		c.message(v.w, v.r, http.StatusNotFound, "error.notfound", "")
 		return
 	case reason == "":
-		c.fail(v.w, v.r, querschott.Refuse(querschott.CodeInvalid, "a release needs a reason"))
+		c.fail(v.w, v.r, querschott.RefuseAs(querschott.CodeInvalid, "held.reason", "a release needs a reason"))
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(v.r.Context()), moveTimeout)
@@ -266,7 +277,7 @@ func (c *Console) changeIncident(v *visit) {
 	case err == nil:
 		http.Redirect(v.w, v.r, "/incidents/"+ref, http.StatusSeeOther)
 	case ref != "" && (code == querschott.CodeInvalid || code == querschott.CodeConflict || code == querschott.CodeForbidden):
-		c.showIncident(v, statusOf(err), publicText(err), e)
+		c.showIncident(v, statusOf(err), v.l.Fault(err), e)
 	default:
 		c.fail(v.w, v.r, err)
 	}
@@ -288,7 +299,7 @@ func (c *Console) readEntry(v *visit) (e incident.Entry, version int, err error)
 		e.Answers = 0
 	}
 	if errors.Join(when, learned) != nil || err != nil && f.Get("version") != "" {
-		return e, version, querschott.Refuse(querschott.CodeInvalid, "the form cannot be read")
+		return e, version, querschott.RefuseAs(querschott.CodeInvalid, "form.unread", "the form cannot be read")
 	}
 	return e, version, nil
 }
