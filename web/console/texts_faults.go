@@ -1,10 +1,8 @@
 package console
 
-import "maps"
-
 // germanFaults returns what refusals say, under "fault." and the keys of [querschott.RefuseAs]. They take its arguments.
 func germanFaults() map[string]string {
-	all := map[string]string{
+	return joined(germanCaseFaults(), map[string]string{
 		"fault.door.unknown":   "Die Abteilung %s gibt es auf diesem Knoten nicht. Laden Sie die Übersicht neu.",
 		"fault.door.elsewhere": "Dieser Knoten ist eine Pforte und entscheidet über keine Tür. Ordnen Sie dort an, wo das Buch geführt wird: %s",
 		"fault.door.state":     "Den Zustand %s hat keine Tür. Wählen Sie einen der angebotenen.",
@@ -49,8 +47,12 @@ func germanFaults() map[string]string {
 		"fault.form.unread": "Das Formular ist nicht zu lesen. Prüfen Sie die Zeiten, laden Sie die Seite neu und tragen Sie es noch einmal ein.",
 		"fault.internal":    "Interner Fehler. Sehen Sie nach, wie die Tür steht, bevor Sie es wiederholen. Die Einzelheiten stehen im Protokoll des Knotens:",
 		"part.actor":        "Name", "part.reason": "Grund", "part.incident": "Vorfall",
-	}
-	maps.Copy(all, map[string]string{
+	})
+}
+
+// germanCaseFaults are those about incidents.
+func germanCaseFaults() map[string]string {
+	return map[string]string{
 		"fault.case.version":    "Ein Eintrag der Art „%s“ setzt voraus, dass Sie den Stand gesehen haben. Laden Sie den Vorfall neu.",
 		"fault.case.moved":      "Der Vorfall %s ist von Stand %s auf %s fortgeschrieben. Lesen Sie die neuen Einträge, dann tragen Sie Ihren noch einmal ein.",
 		"fault.case.full":       "Der Vorfall %s ist voll. Eröffnen Sie einen neuen und nennen Sie diesen darin.",
@@ -104,13 +106,12 @@ func germanFaults() map[string]string {
 		"fault.export.language":   "Die Seite gibt es auf Deutsch (de) und Englisch (en). Wählen Sie eines davon.",
 		"fault.export.entries":    "Ein Vorfall hat höchstens %s Einträge. Prüfen Sie, woher die Datei kommt.",
 		"fault.export.fit":        "Der Eintrag %s passt nicht in den Vorfall. Prüfen Sie, woher die Datei kommt.",
-	})
-	return all
+	}
 }
 
 // englishFaults returns the same in English.
 func englishFaults() map[string]string {
-	all := map[string]string{
+	return joined(englishCaseFaults(), map[string]string{
 		"fault.door.unknown":   "There is no compartment %s on this node. Reload the matrix.",
 		"fault.door.elsewhere": "This node is a gate and decides about no door. Give the order where the book is kept: %s",
 		"fault.door.state":     "No door has the state %s. Choose one of those offered.",
@@ -155,8 +156,12 @@ func englishFaults() map[string]string {
 		"fault.form.unread": "The form cannot be read. Check the times, reload the page and write it once more.",
 		"fault.internal":    "Internal error. Look how the door stands before you repeat it. The details are in the node’s log:",
 		"part.actor":        "Name", "part.reason": "Reason", "part.incident": "Incident",
-	}
-	maps.Copy(all, map[string]string{
+	})
+}
+
+// englishCaseFaults are those about incidents.
+func englishCaseFaults() map[string]string {
+	return map[string]string{
 		"fault.case.version":    "An entry of the kind “%s” presumes that you have seen how things stand. Reload the incident.",
 		"fault.case.moved":      "The incident %s has moved on from version %s to %s. Read the new entries, then write yours once more.",
 		"fault.case.full":       "The incident %s is full. Open another one and name this one in it.",
@@ -210,6 +215,5 @@ func englishFaults() map[string]string {
 		"fault.export.language":   "The page is made in German (de) and English (en). Choose one of them.",
 		"fault.export.entries":    "An incident has at most %s entries. Find out where the file comes from.",
 		"fault.export.fit":        "Entry %s does not fit into the incident. Find out where the file comes from.",
-	})
-	return all
+	}
 }
