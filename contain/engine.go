@@ -309,9 +309,9 @@ func (e *Engine) do(ctx context.Context, r *Run, d *Deed) error {
 	e.mu.Unlock()
 	if err != nil {
 		e.cfg.Alarm("a step of run "+r.ID+" failed; the others go on", err)
-		return e.settle(ctx, r, d, Failed, err.Error())
+		return e.settle(ctx, r, d, Failed, full(Reason{Code: "failed", About: err.Error()}))
 	}
-	return e.settle(ctx, r, d, Done, "")
+	return e.settle(ctx, r, d, Done, Reason{})
 }
 
 // within runs f for a time at most. One that hangs is left behind: what it does later it may do.
@@ -341,7 +341,7 @@ func within(ctx context.Context, limit time.Duration, f func(context.Context) (s
 }
 
 // settle writes down what became of a deed and tells it.
-func (e *Engine) settle(ctx context.Context, r *Run, d *Deed, s State, why string) error {
+func (e *Engine) settle(ctx context.Context, r *Run, d *Deed, s State, why Reason) error {
 	e.mu.Lock()
 	d.State, d.Why = s, why
 	if d.At.IsZero() {

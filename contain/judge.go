@@ -41,7 +41,7 @@ type Action struct {
 type Decision struct {
 	Actions []Action `json:"actions,omitempty"` // to be done at once
 	Ask     []Action `json:"ask,omitempty"`     // to be done when two persons say so
-	Why     string   `json:"why"`
+	Why     Reason   `json:"why"`
 	Signals []string `json:"signals,omitempty"` // what it rests on: detector/cause
 }
 
@@ -123,34 +123,34 @@ func (j *Judge) Judge(a *watch.Alarm, now time.Time) Decision {
 	e := effects[a.Detector]
 	switch {
 	case a.Mode != watch.Live:
-		return Decision{Why: "the detector is in shadow mode"}
+		return Decision{Why: because("shadow")}
 	case e.does == page:
-		return Decision{Why: "it is for a person to look at"}
+		return Decision{Why: because("look")}
 	case a.Severity == watch.Low:
-		return Decision{Why: "its severity is low"}
+		return Decision{Why: because("low")}
 	}
 	s, known := j.subject(a.Actor, now)
 	if !known {
-		return Decision{Why: "too many actors are suspicious at once; a person must look"}
+		return Decision{Why: because("many")}
 	}
 	s.add(a, e, now)
 	d := Decision{Signals: s.names()}
 	group, ok := strings.CutPrefix(string(a.Actor), "group:")
 	if ok && a.Severity == watch.Medium {
-		d.Why = "a matter of a whole group and no attack by its form: a person looks first"
+		d.Why = because("group-first")
 		return d
 	}
 	if ok {
-		d.Why = "a group is held by two persons only"
+		d.Why = because("group-two")
 		d.Ask = []Action{{Kind: HoldGroup, Group: group, TTL: j.cfg.Statistical, Reason: words(a)}}
 		return d
 	}
 	if nobody(a) { // and strangers move no doors
-		d.Why = "nobody was identified, so there is no credential to hold"
+		d.Why = because("nobody")
 		return d
 	}
 	if a.Kind != watch.Exact && a.Severity == watch.Medium && !s.independent() {
-		d.Why = "one suspicion of medium severity: a person looks first"
+		d.Why = because("medium")
 		return d
 	}
 	j.hold(&d, s, a, now)
@@ -193,7 +193,7 @@ func (j *Judge) hold(d *Decision, s *subject, a *watch.Alarm, now time.Time) {
 	}
 	until := now.Add(ttl)
 	if old, ok := s.held[a.Credential]; ok && !old.Before(until.Add(-ttl/2)) {
-		d.Why = "the credential is held already"
+		d.Why = because("held")
 		return
 	}
 	if s.held == nil {
@@ -201,9 +201,9 @@ func (j *Judge) hold(d *Decision, s *subject, a *watch.Alarm, now time.Time) {
 	}
 	s.held[a.Credential] = until
 	d.Actions = append(d.Actions, Action{Kind: HoldCredential, Credential: a.Credential, Actor: a.Actor, TTL: ttl, Reason: words(a)})
-	d.Why = "a suspicion holds a credential"
+	d.Why = because("suspicion")
 	if a.Kind == watch.Exact {
-		d.Why = "a fact holds a credential"
+		d.Why = because("fact")
 	}
 }
 
@@ -229,16 +229,16 @@ func (j *Judge) door(d *Decision, s *subject, a *watch.Alarm, e effect, now time
 	act := Action{Kind: MoveDoor, Compartment: c, To: e.to, Actor: a.Actor, TTL: j.cfg.Door, Reason: words(a)}
 	switch {
 	case j.cfg.NoDoors:
-		d.Why, d.Ask = "doors are moved by persons only", append(d.Ask, act)
+		d.Why, d.Ask = because("doors-persons"), append(d.Ask, act)
 	case !j.within(c.Insurer, now):
-		d.Why, d.Ask = "doors of more than three insurers within ten minutes: two persons decide", append(d.Ask, act)
+		d.Why, d.Ask = because("doors-budget"), append(d.Ask, act)
 	default:
 		r.until = now.Add(j.cfg.Door)
 		j.moved = append(j.moved, movedDoor{now, c.Insurer, c.Service})
 		d.Actions = append(d.Actions, act)
-		d.Why = "the door is moved: holding credentials is not enough"
+		d.Why = because("door")
 		if e.does == door {
-			d.Why = "the door is moved at once: nothing that arrives is lost by it"
+			d.Why = because("door-at-once")
 		}
 	}
 }

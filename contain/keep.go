@@ -45,7 +45,7 @@ func (e *Engine) Tick(ctx context.Context) {
 	}
 	for _, x := range e.due(now) {
 		if x.deed.State == Asked {
-			e.say(e.settle(ctx, x.run, x.deed, Lapsed, "nobody said yes within "+askLife.String()))
+			e.say(e.settle(ctx, x.run, x.deed, Lapsed, because("lapsed")))
 			continue
 		}
 		e.undo(ctx, x.run, x.deed, Over, "")
@@ -119,7 +119,7 @@ func (e *Engine) undo(ctx context.Context, r *Run, d *Deed, s State, by querscho
 		d.By = append(d.By, by)
 	}
 	e.mu.Unlock()
-	return e.settle(ctx, r, d, s, "")
+	return e.settle(ctx, r, d, s, Reason{})
 }
 
 // Release undoes what a run holds in force, all of it or one deed (its number from 1). One person is enough for credentials,
@@ -168,14 +168,14 @@ func (e *Engine) approve(ctx context.Context, r *Run, d *Deed, by querschott.Act
 	d.By = append(d.By, by)
 	enough := d.Action != nil && len(d.By) >= 2
 	if enough {
-		d.State, d.Why, d.At, d.deadline = Begun, "", time.Time{}, maxDeadline
+		d.State, d.Why, d.At, d.deadline = Begun, Reason{}, time.Time{}, maxDeadline
 	}
 	e.mu.Unlock()
 	switch {
 	case d.Action == nil:
-		return e.settle(ctx, r, d, Seen, "")
+		return e.settle(ctx, r, d, Seen, Reason{})
 	case !enough:
-		return e.settle(ctx, r, d, Asked, "one more person must say yes")
+		return e.settle(ctx, r, d, Asked, because("one-more"))
 	}
 	if err := e.do(ctx, r, d); err != nil {
 		return err
@@ -183,7 +183,7 @@ func (e *Engine) approve(ctx context.Context, r *Run, d *Deed, by querschott.Act
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if d.State == Failed {
-		return errors.New(d.Why)
+		return errors.New(d.Why.String())
 	}
 	return nil
 }

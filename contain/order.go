@@ -134,6 +134,9 @@ func (o order) inverse() string {
 	return "allow"
 }
 
+// errNobody says that an order cannot be carried out because the alarm says nothing of whom it would be about.
+var errNobody = errors.New("the alarm names nobody whom the order could be about")
+
 // action puts the values of variables into an order.
 func (o order) action(values map[string]string) (Action, error) {
 	value := func(word string) string {
@@ -153,7 +156,7 @@ func (o order) action(values map[string]string) (Action, error) {
 		return a, err
 	default:
 		if a.Credential == "" && a.Actor == "" && a.Group == "" {
-			return a, errors.New("the alarm names nobody whom the order could be about")
+			return a, errNobody
 		}
 		return a, nil
 	}

@@ -44,7 +44,7 @@ type TrialDeed struct {
 	State  State   `json:"state"`
 	Action *Action `json:"action,omitempty"`
 	Manual string  `json:"manual,omitempty"`
-	Why    string  `json:"why,omitempty"`
+	Why    Reason  `json:"why,omitzero"`
 	Hit    *Hit    `json:"hit,omitempty"` // from the alarm on, for as long as it would have been in force
 }
 
@@ -93,7 +93,7 @@ func (h *Rehearsal) trial(book *Held, get func(string) *Held, far Automatic, a *
 	}
 	t := Trial{At: a.Time, Alarm: a.Detector + "/" + a.Cause, Decision: d, Deeds: []TrialDeed{}}
 	if err := w.walk(book, values, book.start, 0); err != nil {
-		t.Deeds = append(t.Deeds, TrialDeed{State: Failed, Why: err.Error()})
+		t.Deeds = append(t.Deeds, TrialDeed{State: Failed, Why: full(Reason{Code: "failed", About: err.Error()})})
 	}
 	for _, x := range r.Deeds {
 		td := TrialDeed{Name: x.Name, State: x.State, Action: x.Action, Manual: x.Manual, Why: x.Why}

@@ -50,7 +50,7 @@ type Deed struct {
 	Action   *Action            `json:"action,omitempty"` // nil: a manual command
 	Manual   string             `json:"manual,omitempty"`
 	State    State              `json:"state"`
-	Why      string             `json:"why,omitempty"` // it was refused, is asked or has failed
+	Why      Reason             `json:"why,omitzero"` // it was refused, is asked or has failed
 	At       time.Time          `json:"at"`
 	Until    time.Time          `json:"until,omitzero"`   // in force until
 	Effect   string             `json:"effect,omitempty"` // how it is enforced: epochs, gates that obey
@@ -106,32 +106,33 @@ const (
 )
 
 // verdict says whether an order of a playbook may be carried out: Done for yes, Asked, or Refused.
-func (r *Run) verdict(a *Action, book *Held, far Automatic) (State, string) {
+func (r *Run) verdict(a *Action, book *Held, far Automatic) (State, Reason) {
 	judged, ask := find(r.Decision.Actions, a), find(r.Decision.Ask, a)
 	if judged == nil && ask == nil {
-		return Refused, "the judge does not go so far: " + r.Decision.Why
+		why := r.Decision.Why
+		return Refused, full(Reason{Code: "too-far", Of: &why})
 	}
 	switch {
 	case judged == nil && a.Kind == ShutInsurer:
-		return Asked, "doors of two services of the insurer within ten minutes: two persons decide about all of them"
+		return Asked, because("insurer")
 	case judged == nil:
 		return Asked, r.Decision.Why
 	}
 	switch {
 	case a.Kind == HoldGroup || a.Kind == ShutInsurer:
-		return Asked, "it takes two persons"
+		return Asked, because("two")
 	case far == Off:
-		return Asked, "nothing is done by itself here (contain.automatic)"
+		return Asked, because("off")
 	case a.Kind != MoveDoor:
-		return Done, ""
+		return Done, Reason{}
 	case far != Doors:
-		return Asked, "doors are not moved by themselves here (contain.automatic)"
+		return Asked, because("doors-off")
 	case book.Shipped || !book.Signed.By(a.Compartment.Insurer):
-		return Asked, fmt.Sprintf("insurer %s has not signed the playbook", a.Compartment.Insurer)
+		return Asked, full(Reason{Code: "unsigned", About: string(a.Compartment.Insurer)})
 	case r.omitted():
-		return Asked, "the credential was not held before"
+		return Asked, because("not-held")
 	}
-	return Done, ""
+	return Done, Reason{}
 }
 
 // find returns the judge's action that an order is about. A door may be moved to another state than the judge named: that is for
@@ -284,10 +285,13 @@ func (w *walker) plan(book *Held, values map[string]string, s *step, c command, 
 		return d
 	}
 	a, err := c.order.action(values)
-	a.Reason, a.TTL = w.run.Decision.Why, s.ttl
+	a.Reason, a.TTL = w.run.Decision.Why.String(), s.ttl
 	d.Action = &a
 	if err != nil {
-		d.State, d.Why = Refused, err.Error()
+		d.State, d.Why = Refused, full(Reason{Code: "unfit", About: err.Error()})
+		if errors.Is(err, errNobody) {
+			d.Why = because("names-nobody")
+		}
 		return d
 	}
 	if j := find(slices.Concat(w.run.Decision.Actions, w.run.Decision.Ask), &a); j != nil {

@@ -126,8 +126,8 @@ func (s *story) show() {
 		if d.Action != nil {
 			what = wordsOf(d.Action)
 		}
-		if d.Why != "" {
-			why = ": " + d.Why
+		if d.Why != (Reason{}) {
+			why = ": " + d.Why.String()
 		}
 		s.say("%d %s %s%s", i+1, what, d.State, why)
 	}

@@ -1,70 +1,100 @@
 package contain
 
 import (
+	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 )
 
-// TestEveryReasonIsGerman looks through the source for the reasons that judge and engine give: a German page shows none in English.
-func TestEveryReasonIsGerman(t *testing.T) {
-	found := 0
-	need := func(where token.Position, e ast.Expr) {
-		for _, text := range literals(e) {
-			found++
-			if text = strings.ReplaceAll(text, "%s", "109500969"); German(text) == text {
-				t.Errorf("%s: %q has no German words", where, text)
-			}
+// codesInUse reads the sources for the codes that reasons are made with.
+func codesInUse(t *testing.T) map[string]bool {
+	t.Helper()
+	found := map[string]bool{}
+	files := token.NewFileSet()
+	names, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	take := func(e ast.Expr) {
+		if l, ok := e.(*ast.BasicLit); ok && l.Kind == token.STRING {
+			code, _ := strconv.Unquote(l.Value)
+			found[code] = true
 		}
 	}
-	files := token.NewFileSet()
-	for _, name := range []string{"judge.go", "run.go", "keep.go"} {
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
 		f, err := parser.ParseFile(files, name, nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ast.Inspect(f, func(n ast.Node) bool {
 			switch n := n.(type) {
+			case *ast.CallExpr:
+				if fn, ok := n.Fun.(*ast.Ident); ok && fn.Name == "because" {
+					take(n.Args[0])
+				}
 			case *ast.KeyValueExpr:
-				if k, ok := n.Key.(*ast.Ident); ok && k.Name == "Why" {
-					need(files.Position(n.Pos()), n.Value)
-				}
-			case *ast.AssignStmt:
-				for i, l := range n.Lhs {
-					if s, ok := l.(*ast.SelectorExpr); ok && s.Sel.Name == "Why" && len(n.Rhs) > i {
-						need(files.Position(n.Pos()), n.Rhs[i])
-					}
-				}
-			case *ast.ReturnStmt: // of the verdict
-				if len(n.Results) == 2 {
-					if s, ok := n.Results[0].(*ast.Ident); ok && (s.Name == "Asked" || s.Name == "Refused") {
-						need(files.Position(n.Pos()), n.Results[1])
-					}
+				if k, ok := n.Key.(*ast.Ident); ok && k.Name == "Code" {
+					take(n.Value)
 				}
 			}
 			return true
 		})
 	}
-	if found < 15 {
-		t.Errorf("only %d reasons were found", found)
+	return found
+}
+
+// TestEveryReasonHasWords: whatever judge and engine say can be said in both languages, and nothing else is in the table.
+func TestEveryReasonHasWords(t *testing.T) {
+	used := codesInUse(t)
+	if len(used) < 25 {
+		t.Errorf("only %d codes were found", len(used))
 	}
-	if got := German("the judge does not go so far: its severity is low"); got != "so weit geht das Urteil nicht: die Schwere ist gering" {
-		t.Errorf("got %q", got)
+	for code := range used {
+		if w, ok := reasons[code]; !ok || w.de == "" || w.en == "" || w.de == w.en || strings.Count(w.de, "%s") != strings.Count(w.en, "%s") {
+			t.Errorf("%s has not the words of two languages: %+v", code, w)
+		}
+	}
+	for code := range reasons {
+		if !used[code] {
+			t.Errorf("nothing gives the reason %s", code)
+		}
 	}
 }
 
-// literals are the texts in an expression that are a reason or the begin of one.
-func literals(e ast.Expr) (list []string) {
-	ast.Inspect(e, func(n ast.Node) bool {
-		if l, ok := n.(*ast.BasicLit); ok && l.Kind == token.STRING {
-			if text, err := strconv.Unquote(l.Value); err == nil && text != "" {
-				list = append(list, text)
-			}
+func TestReasonInBothLanguages(t *testing.T) {
+	low := because("low")
+	for _, x := range []struct {
+		reason Reason
+		de, en string
+	}{
+		{full(Reason{Code: "too-far", Of: &low}), "so weit geht das Urteil nicht: die Schwere ist gering", "the judge does not go so far: its severity is low"},
+		{full(Reason{Code: "unsigned", About: "109500969"}), "Kasse 109500969 hat das Drehbuch nicht unterschrieben", "insurer 109500969 has not signed the playbook"},
+		{
+			full(Reason{Code: "failed", About: "no answer within 30s"}),
+			"sehen Sie in das Protokoll des Knotens und sperren oder schließen Sie von Hand (no answer within 30s)",
+			"no answer within 30s; see the node's log, and hold or close by hand",
+		},
+		{Reason{}, "", ""},
+	} {
+		data, err := json.Marshal(x.reason)
+		if err != nil {
+			t.Fatal(err)
 		}
-		return true
-	})
-	return list
+		var got Reason
+		if err := json.Unmarshal(data, &got); err != nil || got.In("de") != x.de || got.String() != x.en || got.Text != x.en {
+			t.Errorf("%s: %q, %q, %v", data, got.In("de"), got, err)
+		}
+	}
+	var old Reason
+	if err := json.Unmarshal([]byte(`"its severity is low"`), &old); err != nil || old.String() != "its severity is low" || old.In("de") != old.String() {
+		t.Errorf("a reason of an earlier run is %+v, %v", old, err)
+	}
 }

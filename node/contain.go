@@ -193,7 +193,7 @@ func (n *Node) spare(d *contain.Decision) {
 	}
 	for _, a := range d.Actions {
 		if ours(a) {
-			d.Ask, d.Why = append(d.Ask, a), "it is about an operator of the platform: two persons decide"
+			d.Ask, d.Why = append(d.Ask, a), contain.BecauseOfOperator()
 		}
 	}
 	d.Actions = slices.DeleteFunc(d.Actions, ours)
@@ -448,7 +448,7 @@ func (n *Node) tellDeed(ctx context.Context, r *contain.Run, d *contain.Deed) er
 		}
 	}
 	why := r.Decision.Why
-	if d.Why != "" {
+	if d.Why != (contain.Reason{}) {
 		why = d.Why
 	}
 	e.Detail = []ledger.Field{
@@ -456,7 +456,7 @@ func (n *Node) tellDeed(ctx context.Context, r *contain.Run, d *contain.Deed) er
 		{Name: "step", Value: d.Key},
 		{Name: "state", Value: string(d.State)},
 		{Name: "what", Value: what},
-		{Name: "why", Value: why},
+		{Name: "why", Value: why.String()},
 		{Name: "alarm", Value: r.Alarm.Detector + "/" + r.Alarm.Cause},
 		{Name: "signals", Value: strings.Join(r.Decision.Signals, " ")},
 		{Name: "playbook", Value: r.Playbook},
@@ -471,7 +471,7 @@ func (n *Node) tellDeed(ctx context.Context, r *contain.Run, d *contain.Deed) er
 	}
 	if n.contain.note != nil && r.Case != "" {
 		said := words{en: sentences(string(d.State)+": "+what, d.Effect), de: sentences(germanStates[d.State]+": "+germanAction(d), n.germanEffect(r, d))}
-		err = errors.Join(err, n.contain.note(ctx, r.Case, said, words{en: why, de: contain.German(why)}))
+		err = errors.Join(err, n.contain.note(ctx, r.Case, said, words{en: why.String(), de: why.In("de")}))
 	}
 	return err
 }

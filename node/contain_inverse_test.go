@@ -208,7 +208,7 @@ func TestUndoneForReal(t *testing.T) {
 		}
 		for _, run := range x.e.Runs() {
 			for _, d := range run.Deeds {
-				if d.State == contain.Done || d.State == contain.Begun || strings.Contains(d.Why, "couldn't") {
+				if d.State == contain.Done || d.State == contain.Begun || strings.Contains(d.Why.String(), "couldn't") {
 					t.Fatalf("seed %d: %s is %s", seed, d.Key, d.State)
 				}
 			}

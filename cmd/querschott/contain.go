@@ -63,7 +63,7 @@ func printRuns(w io.Writer, list []contain.Run, all bool) {
 				until = d.Until.Local().Format(time.DateTime)
 			}
 			rows = append(rows, []string{
-				r.ID, strconv.Itoa(i + 1), string(d.State), what, since(d.At, time.Now()), until, r.Alarm.Detector + "/" + r.Alarm.Cause, r.Case, d.Effect, d.Why,
+				r.ID, strconv.Itoa(i + 1), string(d.State), what, since(d.At, time.Now()), until, r.Alarm.Detector + "/" + r.Alarm.Cause, r.Case, d.Effect, d.Why.String(),
 			})
 		}
 	}

@@ -283,7 +283,7 @@ func printRehearsal(w io.Writer, h *contain.Rehearsal) {
 			if d.Hit != nil {
 				hit = fmt.Sprintf("%d requests, %d users", d.Hit.Requests, d.Hit.Users)
 			}
-			rows = append(rows, []string{t.At.Local().Format(time.DateTime), t.Alarm, string(d.State), what, hit, d.Why})
+			rows = append(rows, []string{t.At.Local().Format(time.DateTime), t.Alarm, string(d.State), what, hit, d.Why.String()})
 		}
 	}
 	table(w, "ALARM AT|ALARM|STATE|WHAT|WOULD HAVE HIT|WHY", rows)
