@@ -31,5 +31,6 @@ type Access struct {
 	Address    string       `json:"ip,omitempty"`          // of the caller
 	Binding    string       `json:"tls_binding,omitempty"` // thumbprint of the key or certificate that the credential is bound to
 	Took       int64        `json:"took_us"`               // from the request to the answer's first byte
+	Canary     bool         `json:"canary,omitempty"`      // the platform's own traffic that tries a door: nobody's access
 	Course     *Course      `json:"-"`                     // nil unless the request is traced
 }

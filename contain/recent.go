@@ -54,6 +54,9 @@ func NewRecent() *Recent { return &Recent{} }
 
 // Event takes an event of the stream.
 func (m *Recent) Event(a *querschott.Access) {
+	if a.Canary {
+		return
+	}
 	s := seenOf(a)
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -126,6 +126,9 @@ func (h *Rehearsal) count(a *Action, hit *Hit) {
 
 // Event shows an event of the span.
 func (h *Rehearsal) Event(a *querschott.Access) {
+	if a.Canary {
+		return
+	}
 	s := seenOf(a)
 	h.event(&s)
 }

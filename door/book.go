@@ -49,7 +49,7 @@ type Config struct {
 	// the order in which the ledger shall have them. An order that Record has failed on comes again.
 	Record func(context.Context, Order) error
 
-	// Judge says why an interval of an opening in stages was bad, nil if it was good. RecordStep writes a step to the ledger,
+	// Judge says why an interval of an opening in stages was bad, nil if it was good, [ErrUnjudged] if it is neither. RecordStep writes a step to the ledger,
 	// as Record does an order. Without either no door opens in stages.
 	Judge      func(c querschott.Compartment, since, until time.Time) error
 	RecordStep func(context.Context, Order, Step) error

@@ -15,6 +15,9 @@ import (
 	"github.com/querschott/querschott/internal/disk"
 )
 
+// ErrUnjudged is the judge's answer when nobody can say how an interval was, because the platform itself stops.
+var ErrUnjudged = errors.New("the interval cannot be judged")
+
 // watched is what the platform knows of the stage that it looks at. Guarded by door.mu.
 type watched struct {
 	epoch uint64
@@ -44,6 +47,9 @@ func (b *Book) climbOne(ctx context.Context, d *door, s *signed) {
 		return
 	}
 	bad := b.cfg.Judge(s.order.Compartment, since, now)
+	if errors.Is(bad, ErrUnjudged) {
+		return
+	}
 	share, reason, moves := d.judged(s, now, bad)
 	if !moves {
 		return

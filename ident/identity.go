@@ -18,6 +18,7 @@ type Identity struct {
 	Expires    time.Time            // zero: it does not
 	Facts      Facts                // what a revocation can name
 	Services   []querschott.Service // the only services that the credential may call, nil if it limits none
+	Canary     bool                 // the platform itself, which tries a door: ledger and events say so, and nobody counts it as an access
 }
 
 // MayCall returns CodeForbidden if the credential is for other services only.

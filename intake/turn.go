@@ -34,6 +34,15 @@ func (t *Tx) Get(key []byte) ([]byte, error) {
 	return t.store.Get(key)
 }
 
+// Trial returns a transaction that sees the same cell and has no effect. What this one has put it does not see.
+func (t *Tx) Trial() *Tx { return newTx(t.store, t.Compartment, t.Keys) }
+
+func newTx(store cell.Store, c querschott.Compartment, keys *seal.Keys) *Tx {
+	return &Tx{
+		Compartment: c, Keys: keys, Vault: cell.NewVault(store, c, keys), Batch: &cell.Batch{}, store: store, puts: map[string][]byte{},
+	}
+}
+
 // Put writes a key.
 func (t *Tx) Put(key, value []byte) {
 	t.Batch.Put(key, value)
@@ -119,11 +128,7 @@ func (t *turn) deliver(ctx context.Context, refs []ref) (failed error) {
 // commit delivers the messages in one atomic batch: all of their effects and the cursor behind them, or nothing. On an
 // error it returns the place of the message that failed, or the number of messages if it was none.
 func (t *turn) commit(ctx context.Context, refs []ref) (n int, err error) {
-	batch := &cell.Batch{}
-	tx := &Tx{
-		Compartment: t.ch.c, Keys: t.keys, Vault: cell.NewVault(t.store, t.ch.c, t.keys), Batch: batch,
-		store: t.store, puts: map[string][]byte{},
-	}
+	tx := newTx(t.store, t.ch.c, t.keys)
 	deliveries := make([]Delivery, 0, len(refs))
 	var damaged []uint64
 	for i, r := range refs {
@@ -152,7 +157,7 @@ func (t *turn) commit(ctx context.Context, refs []ref) (n int, err error) {
 	if !t.ch.running(t.keys) {
 		return len(refs), errStopped
 	}
-	if err := t.store.Commit(batch); err != nil {
+	if err := t.store.Commit(tx.Batch); err != nil {
 		t.ch.unsure = true // it may have been done all the same
 		return len(refs), fmt.Errorf("couldn't store in the cell of %s: %w", t.ch.c.Insurer, err)
 	}
@@ -233,11 +238,7 @@ func (t *turn) othersPass(ctx context.Context, r ref, h Handler) bool {
 		if err != nil {
 			continue
 		}
-		trial := &Tx{
-			Compartment: t.ch.c, Keys: t.keys, Vault: cell.NewVault(t.store, t.ch.c, t.keys), Batch: &cell.Batch{},
-			store: t.store, puts: map[string][]byte{},
-		}
-		if _, err := t.guarded(ctx, h, &m, trial); err == nil {
+		if _, err := t.guarded(ctx, h, &m, newTx(t.store, t.ch.c, t.keys)); err == nil {
 			return true
 		}
 	}

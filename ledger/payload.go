@@ -19,6 +19,9 @@ const (
 // Field is one detail of a payload: identifiers, never contents.
 type Field struct{ Name, Value string }
 
+// DetailCanary is the detail of entries about the platform's own traffic, by which it tries a door. Nobody's access is among them.
+const DetailCanary = "canary_traffic"
+
 // Payload is the part of an entry that can be erased. It is sealed on disk, for one log and one leaf.
 type Payload struct {
 	Actor      querschott.Actor

@@ -154,8 +154,8 @@ func (f *feed) own(e *querschott.Access, now time.Time) (why string, err error) 
 		return "time", errors.New("it is from the future")
 	case now.Sub(e.Time) > feedOld:
 		return "time", errors.New("it is older than a day")
-	case e.Role == querschott.RoleOperator || e.Role == querschott.RoleMachine:
-		return "role", errors.New("operators and machines of this platform are in nobody else's events")
+	case e.Role == querschott.RoleOperator || e.Role == querschott.RoleMachine || e.Canary:
+		return "role", errors.New("operators, machines and canary traffic of this platform are in nobody else's events")
 	case e.ReasonRef != "" && len(e.ReasonRef) > 256, len(e.Person) > 256:
 		return "no-event", errors.New("subject and reason_ref have at most 256 bytes")
 	}

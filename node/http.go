@@ -112,6 +112,7 @@ func (n *Node) httpTLS() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("couldn't load the certificate of the HTTP entrance: %w", err)
 	}
+	n.canary.http = cert.Leaf
 	tc := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
 	if c.MinTLS == "1.2" {
 		tc.MinVersion = tls.VersionTLS12

@@ -133,6 +133,7 @@ type Node struct {
 	contain  *containment // what is done about alarms
 	reach    *reach       // whose data held credentials reached
 	stages   *stages      // of doors that open by and by
+	canary   *canaryTraffic
 	sockets  sockets
 	audit    atomic.Pointer[Audit]
 	asked    sync.WaitGroup // answers on the control socket that are being made
@@ -157,7 +158,7 @@ func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	n = &Node{
-		cfg: cfg, opt: opt, log: opt.Log, started: opt.Now(), reach: newReach(),
+		cfg: cfg, opt: opt, log: opt.Log, started: opt.Now(), reach: newReach(), canary: newCanaryTraffic(),
 		cells: map[querschott.IK]*pebble.Store{}, signers: map[querschott.Actor]note.Signer{}, byAddress: map[string]querschott.IK{},
 		byIK: map[querschott.IK]querschott.IK{}, proxies: map[string]*proxy.Proxy{}, who: map[string][]string{},
 	}
@@ -320,11 +321,14 @@ func (n *Node) openJournal(context.Context) (err error) {
 }
 
 func (n *Node) openPump(context.Context) (err error) {
+	if n.canary.key, err = n.keyring.Secret("canary/mail", 32); err != nil {
+		return err
+	}
 	unlock := (&unlocker{read: n.keyring.Unlock}).Unlock
 	n.vaults = newVaults(compartments(n.insurers), n.deskRooms(), unlock, n.cell)
 	n.pump, err = intake.NewPump(intake.PumpConfig{
 		Journal: n.journal, Cell: n.cell, Unlock: unlock, Record: n.recordDeliveries,
-		Handlers: map[querschott.Service]intake.Handler{querschott.EAU: eau.Take}, Keep: intake.Keep,
+		Handlers: map[querschott.Service]intake.Handler{querschott.EAU: n.orCanary(eau.Take)}, Keep: n.orCanary(intake.Keep),
 		Now: n.opt.Now, Log: n.log,
 	}, compartments(n.insurers))
 	return err
@@ -363,7 +367,7 @@ func (n *Node) openDoors(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.stages = &stages{trouble: n.pump.Trouble, canary: n.readCanary, counts: map[querschott.Compartment]*stageCount{}}
+	n.stages = &stages{trouble: n.pump.Trouble, canary: n.tryDoor, leaving: func() bool { return false }, counts: map[querschott.Compartment]*stageCount{}}
 	n.doors, err = door.Open(door.Config{ //nolint:contextcheck // what it records must be recorded whatever becomes of the caller
 		FS: disk.OS{}, Dir: n.path("doors"), Compartments: compartments(n.insurers), Operators: operators, BreakGlass: glass,
 		Machine: n.machine, MachineKey: verifier, Record: n.recordOrder, RecordStep: n.recordStep,
@@ -448,9 +452,10 @@ func (n *Node) openGate(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("couldn't load the certificate of the mail entrance: %w", err)
 	}
+	n.canary.mail = cert.Leaf
 	n.gate, err = mail.New(mail.Config{
 		Hostname: n.cfg.Mail.Hostname, TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
-		StatusPage: n.cfg.Mail.StatusPage, Authenticate: n.accounts.Authenticate, Valid: n.accounts.Valid,
+		StatusPage: n.cfg.Mail.StatusPage, Authenticate: n.authenticate, Valid: n.validSender,
 		Directory: n.directory, Place: n.place, Door: n.mailDoor, Append: n.journal.Append, Record: n.recordArrival, Notify: n.notify,
 		Log: n.log, Now: n.opt.Now,
 		Limits: mail.Limits{MaxMail: int64(n.cfg.Intake.MaxMail), Connections: n.cfg.Mail.MaxConnections},
@@ -493,6 +498,9 @@ func listen(ctx context.Context, address string) ([]net.Listener, error) {
 // directory says whose an address is.
 func (n *Node) directory(_ context.Context, address string) (querschott.IK, error) {
 	if ik, ok := n.byAddress[address]; ok {
+		return ik, nil
+	}
+	if ik, ok := n.canary.recipient(address); ok {
 		return ik, nil
 	}
 	return "", querschott.Refuse(querschott.CodeUnknownHere, "no insurer of this platform has this address")

@@ -41,7 +41,7 @@ func (n *Node) recordArrival(ctx context.Context, t mail.Taken) error {
 		outcome = ledger.OutcomeDeferred
 	}
 	binding := intake.BindingOf(t.Sender, t.MessageID)
-	err := n.append(ctx, ledger.Entry{
+	e := ledger.Entry{
 		Kind: ledger.KindArrival, At: t.Received, Compartment: t.Compartment, Action: ledger.ActionReceive,
 		Data: dataOf(t.Compartment.Service), Records: 1, Outcome: outcome, Role: t.Credential.Role,
 		Purpose: ledger.PurposePayment, Actor: t.Credential.Actor, Credential: t.Credential.ID, Epoch: o.Epoch,
@@ -52,8 +52,18 @@ func (n *Node) recordArrival(ctx context.Context, t mail.Taken) error {
 			{Name: "bytes", Value: strconv.Itoa(t.Size)},
 			{Name: "message", Value: hex.EncodeToString(binding[:])},
 		},
-	})
-	return err
+	}
+	if isCanary(t.Credential) {
+		e.Actor = door.MachineActor
+		markCanary(&e)
+	}
+	return n.append(ctx, e)
+}
+
+// markCanary makes an entry about a mail one about canary traffic: nobody's sick note, and no record of anybody.
+func markCanary(e *ledger.Entry) {
+	e.Data, e.Records, e.Purpose = ledger.DataNone, 0, ledger.PurposeSecurity
+	e.Detail = append(e.Detail, ledger.Field{Name: ledger.DetailCanary, Value: "stage"})
 }
 
 // recordDeliveries is the ledger's entries before messages reach their cell.
@@ -71,6 +81,9 @@ func (n *Node) recordDeliveries(ctx context.Context, list []intake.Delivery) err
 				{Name: "document", Value: d.Note.Document},
 			},
 		}
+		if d.Note.Result == resultCanary {
+			markCanary(&entries[i])
+		}
 		if d.Note.Result == intake.ResultDuplicate {
 			entries[i].Reason = ledger.ReasonDuplicate
 		}
@@ -79,6 +92,7 @@ func (n *Node) recordDeliveries(ctx context.Context, list []intake.Delivery) err
 		}
 	}
 	n.stages.delivered(list)
+	n.canary.delivered(list)
 	return n.append(ctx, entries...)
 }
 

@@ -29,6 +29,8 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	inner, stopInner := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopInner()
+	entrances, ectx := errgroup.WithContext(ctx)
+	n.stages.leaving = func() bool { return ectx.Err() != nil }
 	var core errgroup.Group
 	for name, run := range map[string]func(context.Context) error{
 		"the pump": n.pump.Run, "the door book": n.doors.Run, "the outbox": n.outbox.Run,
@@ -57,7 +59,6 @@ func (n *Node) Run(ctx context.Context) error {
 		core.Go(func() error { return n.part(inner, "the keys of an issuer", issuer.Run) })
 	}
 
-	entrances, ectx := errgroup.WithContext(ctx)
 	if n.http != nil {
 		entrances.Go(func() error { return n.http.Run(ectx, n.sockets.http) })
 	}

@@ -28,7 +28,8 @@ const (
 type stages struct {
 	events  *access.Subscription
 	trouble func() map[querschott.Compartment]string // what mail cannot be delivered, and why
-	canary  func(querschott.Compartment) error       // reads what was stored there to be read; nil if there is nothing
+	canary  func(querschott.Compartment) error       // tries the door as callers and senders do
+	leaving func() bool                              // whether the entrances are to end
 	mu      sync.Mutex
 	counts  map[querschott.Compartment]*stageCount // only of doors that open in stages
 }
@@ -89,6 +90,9 @@ func (s *stages) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case e := <-s.events.Events():
+			if e.Canary {
+				continue // it is judged by itself
+			}
 			s.count(querschott.Compartment{Insurer: e.Insurer, Service: e.Service}, func(c *stageCount) {
 				c.requests++
 				if e.Status >= 500 && e.Outcome == ledger.OutcomeFailed.String() {
@@ -113,13 +117,17 @@ func (s *stages) judge(c querschott.Compartment, _, _ time.Time) error {
 	if err := s.take(c).bad(); err != nil {
 		return err
 	}
-	if c.Service.ByMail() {
-		if s.trouble()[c] != "" {
-			return errors.New("mail cannot be delivered")
-		}
-		return nil
+	if c.Service.ByMail() && s.trouble()[c] != "" {
+		return errors.New("mail cannot be delivered")
 	}
-	return s.canary(c)
+	if s.leaving() {
+		return door.ErrUnjudged
+	}
+	err := s.canary(c)
+	if s.leaving() {
+		return door.ErrUnjudged // an entrance that ends with the node is not broken
+	}
+	return err
 }
 
 // take ends an interval and begins the next one.

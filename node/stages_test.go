@@ -60,9 +60,11 @@ func TestStageJudge(t *testing.T) {
 	vsdm, eau := querschott.Compartment{Insurer: "109500969", Service: querschott.VSDM}, querschott.Compartment{Insurer: "109500969", Service: querschott.EAU}
 	trouble := map[querschott.Compartment]string{}
 	var canary error
+	leaving := false
 	s := &stages{
 		trouble: func() map[querschott.Compartment]string { return trouble }, canary: func(querschott.Compartment) error { return canary },
-		counts: map[querschott.Compartment]*stageCount{},
+		leaving: func() bool { return leaving },
+		counts:  map[querschott.Compartment]*stageCount{},
 	}
 	for _, c := range []querschott.Compartment{vsdm, eau} {
 		s.begin(door.Order{Compartment: c, Stages: slowPlan})
@@ -88,6 +90,9 @@ func TestStageJudge(t *testing.T) {
 		{"few requests", vsdm, func() { requests(vsdm, 19, 19) }, ""},
 		{"another door's requests", vsdm, func() { requests(eau, 100, 100) }, ""},
 		{"canary traffic", vsdm, func() { canary = errors.New("canary traffic: broken") }, "canary traffic: broken"},
+		{"canary traffic of mail", eau, func() { s.take(eau) }, "canary traffic: broken"},
+		{"canary traffic while the node stops", vsdm, func() { leaving = true }, door.ErrUnjudged.Error()},
+		{"canary traffic that is through", eau, func() { leaving, canary = false, nil }, ""},
 		{"mail that is delivered", eau, func() { s.take(eau); s.delivered([]intake.Delivery{{Compartment: eau}}) }, ""},
 		{"mail that was damaged", eau, func() {
 			s.delivered([]intake.Delivery{{Compartment: eau, Note: intake.Note{Result: intake.ResultDamaged}}})
@@ -125,51 +130,4 @@ func TestMailStageFallsBack(t *testing.T) {
 	r.send(mails...)
 	r.move(querschott.Open, failing)
 	r.arrive(mails...)
-}
-
-// Canary traffic reads from behind the door what was stored to be read. What it reads is in the ledger; what is not as it was
-// stored leads the door back.
-func TestCanaryTraffic(t *testing.T) {
-	h, _ := newVSDMHouse(t, 1, func(c *Config) { c.Watch.Per = 1_000_000_000 })
-	n := h.run()
-	n.openAll()
-	if done, err := n.RotateCanaries(t.Context(), CanaryRotation{}); err != nil || done.Stored != 2 {
-		t.Fatalf("made %+v, %v", done, err)
-	}
-	c := h.compartment(0, querschott.VSDM)
-	if err := n.readCanary(c); err != nil {
-		t.Fatalf("a canary cannot be read: %v", err)
-	}
-	if found := n.canaryEntries(c.Insurer); found != 1 {
-		t.Errorf("%d entries of canary traffic in the ledger", found)
-	}
-	number := n.alarms.canaries.number(c.Insurer, n.alarms.canaries.kept(c.Insurer)[0])
-	other := n.invented(c.Insurer, 77, number)
-	if _, err := n.PutInsured(c, other); err != nil {
-		t.Fatal(err)
-	}
-	n.move(querschott.Hold, c)
-	n.openInStages(c, "10,100 every 1s")
-	h.until("the door falls back", func() bool { return n.Door(c).To == querschott.Hold })
-	if got := n.Door(c).Reason; got != "the interval at 10 % was bad: canary traffic: what is read is not what was stored" {
-		t.Errorf("it was held: %s", got)
-	}
-}
-
-// canaryEntries counts the ledger's entries of canary traffic.
-func (r *live) canaryEntries(in querschott.IK) (found int) {
-	r.h.tb.Helper()
-	for e, err := range r.ledger.Scan(r.h.origin(in), 0, 10_000) {
-		if err != nil {
-			r.h.tb.Fatal(err)
-		}
-		if e.Payload != nil {
-			for _, f := range e.Payload.Detail {
-				if f.Name == "canary_traffic" {
-					found++
-				}
-			}
-		}
-	}
-	return found
 }

@@ -191,12 +191,13 @@ func TestForeignFeed(t *testing.T) {
 		{at, "2031-01-01T00:00:00Z"},
 		{at, "2020-01-01T00:00:00Z"},
 		{`"seq"`, `"sequence"`},
+		{`"bytes":0`, `"bytes":0,"canary":true`}, // or nobody would look at it
 	} {
 		body.WriteString(event(99, bad...))
 	}
 	status, taken := send(api.MimeNDJSON, body.String())
-	if status != http.StatusOK || taken.Taken != 25 || taken.Bad != 6 || len(taken.Refused) != 6 {
-		t.Fatalf("got %d %+v, want 25 taken and 6 left out", status, taken)
+	if status != http.StatusOK || taken.Taken != 25 || taken.Bad != 7 || len(taken.Refused) != 7 {
+		t.Fatalf("got %d %+v, want 25 taken and 7 left out", status, taken)
 	}
 	h.until("the feed's actor is alarmed about under its own name", func() bool {
 		list := n.alarms.book.list(AlarmQuery{Detector: "D1"})
@@ -222,13 +223,13 @@ func TestForeignFeed(t *testing.T) {
 		}
 	}
 	s := n.WatchStatus()
-	if f := s.Feeds["epa-backend"]; f.Taken != 26 || f.Refused["insurer"] != 1 || f.Refused["time"] != 2 || f.Refused["role"] != 1 || f.Limited != 401 {
+	if f := s.Feeds["epa-backend"]; f.Taken != 26 || f.Refused["insurer"] != 1 || f.Refused["time"] != 2 || f.Refused["role"] != 2 || f.Limited != 401 {
 		t.Errorf("the feed's counts are %+v", f)
 	}
 	if got := s.To; got.After(time.Now().Add(time.Minute)) {
 		t.Errorf("the feed moved the clock to %v", got)
 	}
-	h.until("the ledger has every batch", func() bool { return n.fed("feed:epa-backend") == [4]int{3, 26, 7, 401} })
+	h.until("the ledger has every batch", func() bool { return n.fed("feed:epa-backend") == [4]int{3, 26, 8, 401} })
 	n.stop()
 }
 

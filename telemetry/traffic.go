@@ -56,6 +56,9 @@ func (t *Traffic) foreignLabels() uint64 {
 
 // Observe counts one event.
 func (t *Traffic) Observe(a querschott.Access) {
+	if a.Canary {
+		return
+	}
 	insurer := string(a.Insurer)
 	if insurer != "" && !t.known(a.Insurer) {
 		insurer = other

@@ -178,6 +178,9 @@ func (w *Watch) observe(e *querschott.Access, inOrder bool) {
 	if inOrder {
 		w.order.settle(e)
 	}
+	if e.Canary { // its number counts, nothing else
+		return
+	}
 	if h := w.held; h != nil {
 		w.held = nil
 		if !e.Time.Before(h.Time.Add(-ahead)) {

@@ -20,7 +20,7 @@ import (
 func (v *visit) entry(f *service.Facts, status int, bytes int64) ledger.Entry {
 	e := ledger.Entry{
 		Kind: ledger.KindAccess, At: v.start, Compartment: v.req.Compartment, Action: f.Action, Data: f.Data, Records: f.Records,
-		Outcome: f.Outcome, Reason: f.Cause, Role: v.identity.Credential.Role, Purpose: f.Purpose,
+		Outcome: f.Outcome, Reason: f.Cause, Role: v.identity.Credential.Role, Purpose: v.purpose(f.Purpose),
 		Actor: v.identity.Credential.Actor, Credential: v.identity.Credential.ID, Person: f.Person, Persons: f.Persons,
 		Epoch: v.req.Epoch, RequestID: v.id,
 	}
@@ -50,8 +50,19 @@ func (v *visit) entry(f *service.Facts, status int, bytes int64) ledger.Entry {
 	if v.route.Locate != nil && !v.req.Place.Known {
 		d = append(d, ledger.Field{Name: "request", Value: "unknown"})
 	}
+	if v.identity.Canary {
+		d = append(d, ledger.Field{Name: ledger.DetailCanary, Value: "stage"})
+	}
 	e.Detail = append(d, f.Detail...)
 	return e
+}
+
+// purpose is what an access is for: nobody is treated or served by canary traffic, whatever the service believes.
+func (v *visit) purpose(p ledger.Purpose) ledger.Purpose {
+	if v.identity != nil && v.identity.Canary {
+		return ledger.PurposeSecurity
+	}
+	return p
 }
 
 // meant is the person whom a refused request named, if it is a number that a person can have. Its check digit is not asked:
@@ -67,7 +78,7 @@ func (v *visit) meant() querschott.KVNR {
 // deny makes an entry say that nothing, or nothing more, happened, and why.
 func (v *visit) deny(e *ledger.Entry, f *refusal) {
 	e.Kind, e.Outcome, e.Reason, e.Records = ledger.KindAttempt, f.outcome, f.reason, 0
-	e.Action, e.Data, e.Purpose = attempted(v.raw.Method), v.route.Data, v.route.Purpose
+	e.Action, e.Data, e.Purpose = attempted(v.raw.Method), v.route.Data, v.purpose(v.route.Purpose)
 	if e.Person == "" {
 		e.Person = v.meant()
 	}
@@ -158,8 +169,8 @@ func (v *visit) tell(f *service.Facts, status int, bytes int64, cause string) {
 	if cause == "" && f.Cause != ledger.ReasonNone {
 		e.Cause = f.Cause.String()
 	}
-	if f.Purpose != ledger.PurposeNone {
-		e.Purpose = f.Purpose.String()
+	if p := v.purpose(f.Purpose); p != ledger.PurposeNone {
+		e.Purpose = p.String()
 	}
 	if v.route != nil {
 		e.Service = v.route.Service
@@ -200,7 +211,7 @@ func reachedBy(f *service.Facts) []querschott.KVNR {
 func (v *visit) name(e *querschott.Access, who *ident.Identity) {
 	e.Actor, e.Credential, e.Role = who.Credential.Actor, who.Credential.ID, who.Credential.Role
 	e.Tenant, e.Profession, e.Binding = who.Caller.Insurer, who.Caller.Profession, who.Binding
-	e.Insurer, e.Epoch = v.req.Compartment.Insurer, v.req.Epoch
+	e.Insurer, e.Epoch, e.Canary = v.req.Compartment.Insurer, v.req.Epoch, who.Canary
 }
 
 // shape is the class of the request: a known method and the route's name, never what stands in the target.

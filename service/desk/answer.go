@@ -73,8 +73,8 @@ func hitOf(p *vsd.Patient) Hit {
 	return h
 }
 
-// personOf takes who the person is from the entry that changed last.
-func personOf(list []*insured.Entry) Person {
+// PersonOf takes who the person is from the entry that changed last.
+func PersonOf(list []*insured.Entry) Person {
 	last := list[0]
 	for _, e := range list[1:] {
 		if e.Record.Updated > last.Record.Updated {

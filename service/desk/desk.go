@@ -163,7 +163,7 @@ func (s *Service) Person(_ context.Context, r *service.Request) (*service.Answer
 		return unknown(r, f)
 	}
 	f.Outcome, f.Fields, f.Records, f.Cause = ledger.OutcomeSuccess, FieldsMasterData, 1, ledger.ReasonNone
-	return answer(personOf(list), f)
+	return answer(PersonOf(list), f)
 }
 
 // facts are those of a look that has found nobody.
