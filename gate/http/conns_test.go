@@ -27,7 +27,7 @@ func (w *world) dial() net.Conn {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	_ = c.SetDeadline(deadline(w.t))
 	return c
 }
 
@@ -36,7 +36,7 @@ const getFixed = "GET /fixed HTTP/1.1\r\nHost: gate.example\r\nAuthorization: Te
 // ended waits until the server has ended a connection, and returns what it said.
 func ended(t *testing.T, c net.Conn) string {
 	t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetReadDeadline(deadline(t))
 	b, err := io.ReadAll(c)
 	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
 		t.Error("the connection is still open")
@@ -135,11 +135,8 @@ func TestConfigIsChecked(t *testing.T) {
 
 // Slow senders and receivers are let go in time, and take nothing from others meanwhile.
 func TestSlowClients(t *testing.T) {
-	w := open(t, func(c *Config) {
-		l := &c.Limits
-		l.HeaderTime, l.BodyStart, l.BodyRate, l.WriteTime, l.Idle = 300*time.Millisecond, 300*time.Millisecond, 1_000_000, 300*time.Millisecond, 300*time.Millisecond
-	})
-	w.serve = func(ctx context.Context, r *gate.Request) (*service.Answer, error) {
+	const soon, never = 300 * time.Millisecond, time.Hour // on a busy machine whatever shall not run out needs a lot
+	serve := func(ctx context.Context, r *gate.Request) (*service.Answer, error) {
 		if r.Method == "POST" {
 			if _, err := io.ReadAll(r.Body); err != nil {
 				return nil, err
@@ -150,15 +147,33 @@ func TestSlowClients(t *testing.T) {
 		}
 		return plain(ctx, r)
 	}
-	t.Run("no handshake", func(t *testing.T) {
+	letGo := func(name string, limit func(*Limits), try func(t *testing.T, w *world)) {
+		t.Run(name, func(t *testing.T) {
+			w := open(t, func(c *Config) {
+				l := &c.Limits
+				l.HeaderTime, l.BodyStart, l.WriteTime, l.Idle = never, never, never, never
+				limit(l)
+			})
+			w.serve = serve
+			try(t, w)
+			w.await(func() bool { return w.srv.Stats().Connections == 0 })
+		})
+	}
+	header := func(l *Limits) { l.HeaderTime = soon }
+	body := func(l *Limits) { l.BodyStart, l.BodyRate = soon, 1_000_000 }
+	letGo("no handshake", header, func(t *testing.T, w *world) {
 		c, err := net.Dial("tcp", w.addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ended(t, c)
 	})
-	t.Run("header drop by drop", func(t *testing.T) {
-		c := w.dial()
+	letGo("header drop by drop", header, func(t *testing.T, w *world) {
+		c, err := tls.Dial("tcp", w.addr, w.tls("http/1.1"))
+		for err != nil { // a handshake that took too long
+			c, err = tls.Dial("tcp", w.addr, w.tls("http/1.1"))
+		}
+		defer c.Close()
 		go func() {
 			for _, b := range []byte(strings.Repeat("GET /fixed HTTP/1.1\r\nX: y\r\n", 100)) {
 				if _, err := c.Write([]byte{b}); err != nil {
@@ -169,7 +184,7 @@ func TestSlowClients(t *testing.T) {
 		}()
 		ended(t, c)
 	})
-	t.Run("body drop by drop", func(t *testing.T) {
+	letGo("body drop by drop", body, func(t *testing.T, w *world) {
 		c := w.dial()
 		_, _ = io.WriteString(c, "POST /fixed HTTP/1.1\r\nHost: gate.example\r\nAuthorization: Test practice\r\nContent-Length: 1000\r\n\r\n")
 		go func() {
@@ -184,27 +199,26 @@ func TestSlowClients(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 	})
-	t.Run("body that nobody reads", func(t *testing.T) {
+	letGo("body that nobody reads", body, func(t *testing.T, w *world) {
 		c := w.dial()
 		_, _ = io.WriteString(c, "POST /desk/"+string(two)+" HTTP/1.1\r\nHost: gate.example\r\nAuthorization: Test insured\r\nContent-Length: 1000\r\n\r\n")
 		if got := ended(t, c); !strings.HasPrefix(got, "HTTP/1.1 403 ") {
 			t.Errorf("got %q", got)
 		}
 	})
-	t.Run("answer that nobody takes", func(t *testing.T) {
+	letGo("answer that nobody takes", func(l *Limits) { l.WriteTime = soon }, func(_ *testing.T, w *world) {
 		c := w.dial()
 		_, _ = io.WriteString(c, "GET /fixed?large HTTP/1.1\r\nHost: gate.example\r\nAuthorization: Test practice\r\n\r\n")
 		w.await(func() bool { return len(w.take()) > 0 })
 		w.await(func() bool { return w.srv.Stats().InFlight == 0 })
 	})
-	t.Run("idle", func(t *testing.T) {
+	letGo("idle", func(l *Limits) { l.Idle = soon }, func(t *testing.T, w *world) {
 		c := w.dial()
 		_, _ = io.WriteString(c, getFixed)
 		if got := ended(t, c); !strings.HasPrefix(got, "HTTP/1.1 200 ") {
 			t.Errorf("got %q", got)
 		}
 	})
-	w.await(func() bool { return w.srv.Stats().Connections == 0 })
 }
 
 func TestHeaderOfHundredMegabytes(t *testing.T) {
@@ -268,7 +282,7 @@ func TestSmuggling(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := open(t)
+			w := open(t, func(c *Config) { c.Limits.Idle = 100 * time.Millisecond }) // ends what waits for more
 			w.serve = func(ctx context.Context, r *gate.Request) (*service.Answer, error) {
 				if _, err := io.ReadAll(r.Body); err != nil {
 					return nil, err
@@ -320,7 +334,7 @@ func TestTargetTricks(t *testing.T) {
 		}
 	}
 	w := open(t)
-	if got := w.raw("CONNECT gate.example:443 HTTP/1.1\r\nHost: gate.example\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 400 ") {
+	if got := w.raw("CONNECT gate.example:443 HTTP/1.1\r\nHost: gate.example\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 400 ") {
 		t.Errorf("CONNECT: got %q", got)
 	}
 }
@@ -451,6 +465,9 @@ func TestStop(t *testing.T) {
 func TestStopWithoutEnd(t *testing.T) {
 	for _, obedient := range []bool{true, false} {
 		w := newWorld(t, func(c *Config) { c.Limits.Grace = 200 * time.Millisecond })
+		if obedient {
+			w.srv.obedience = time.Hour
+		}
 		inside, finish := make(chan struct{}), make(chan struct{})
 		defer close(finish)
 		w.serve = func(ctx context.Context, _ *gate.Request) (*service.Answer, error) {

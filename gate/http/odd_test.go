@@ -37,9 +37,10 @@ func TestServiceIsSlow(t *testing.T) {
 			t.Errorf("%s: the entries are %+v", name, e)
 		}
 	}
-	w := open(t, func(c *Config) { c.Limits.Service = 100 * time.Millisecond })
+	w := open(t, func(c *Config) { c.Limits.Service = 500 * time.Millisecond })
 	f := feeding(w)
-	go func() { f.pieces <- piece(1) }()
+	f.pieces = make(chan service.Piece, 1)
+	f.pieces <- piece(1) // in time, however busy the machine is
 	_, r := begin(t, w, false, "practice")
 	expect(t, r, 1)
 	if _, err := io.ReadAll(r); err == nil {
@@ -181,7 +182,7 @@ func TestTunnelFails(t *testing.T) {
 func TestQuietTunnel(t *testing.T) {
 	w := open(t, func(c *Config) { c.Limits.Quiet = time.Millisecond })
 	c, r, _ := upgrade(t, w, "")
-	says(t, c, r, "ab", "abab")
+	_, _ = io.WriteString(c, "ab") // unless it is over already
 	_, _ = io.ReadAll(r)
 	w.await(func() bool { return w.srv.Stats().InFlight == 0 })
 	if e := w.take(); len(e) != 2 || e[1].Outcome != ledger.OutcomeSuccess || detail(e[1], "cause") != "quiet" {

@@ -28,8 +28,9 @@ type Server struct {
 	attempts    *attempts
 	conns       *conns
 	stats       counters
-	halt        chan error   // the first error after which the node must stop
-	visits      sync.RWMutex // held for reading by every request; whoever gets it for writing knows that none is under way
+	halt        chan error    // the first error after which the node must stop
+	obedience   time.Duration // how long requests that were told to end may take
+	visits      sync.RWMutex  // held for reading by every request; whoever gets it for writing knows that none is under way
 }
 
 // New checks the configuration and makes a server that does not run yet.
@@ -43,7 +44,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, router: table, attempts: newAttempts(), halt: make(chan error, 1),
+		cfg: cfg, router: table, attempts: newAttempts(), halt: make(chan error, 1), obedience: cfg.Limits.Grace,
 		networks: newRates[netip.Prefix](cfg.Limits.Keys), credentials: newRates[querschott.CredentialID](cfg.Limits.Keys),
 		reaches: NewCounter(cfg.Limits),
 	}
@@ -132,7 +133,7 @@ func (s *Server) finish(srv *http.Server) error {
 	select {
 	case <-ended:
 		return nil
-	case <-time.After(s.cfg.Limits.Grace):
+	case <-time.After(s.obedience):
 		return errors.New("couldn't end all HTTP requests: a service does not answer")
 	}
 }
