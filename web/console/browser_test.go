@@ -49,9 +49,14 @@ func newChromium(t *testing.T) context.Context {
 	if _, err := os.Stat(chromium); err != nil {
 		missing(t, "there is no browser: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	t.Cleanup(cancel)
+	ctx := t.Context()
+	if end, ok := t.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, end.Add(-10*time.Second))
+		t.Cleanup(cancel)
+	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.WSURLReadTimeout(time.Hour), // it starts when a busy machine lets it
 		chromedp.ExecPath(chromium), chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1280, 900),
 		chromedp.Flag("headless", true), chromedp.Flag("no-sandbox", true), chromedp.Flag("disable-gpu", true),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("no-first-run", true), chromedp.Flag("disable-background-networking", true),
@@ -110,11 +115,11 @@ func run[T any](t *testing.T, ctx context.Context, a chromedp.Action[T]) T {
 // until waits for a JavaScript expression to be true.
 func until(t *testing.T, ctx context.Context, expression string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
 	// Not by animation frames: a tab behind another one has none.
 	poll := chromedp.Poll[bool](expression, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(2*time.Second))
 	_, err := chromedp.Run(ctx, poll)
-	for err != nil && ctx.Err() == nil && time.Now().Before(deadline) { // a page that goes takes the question with it
+	end, limited := t.Deadline()
+	for err != nil && ctx.Err() == nil && (!limited || time.Until(end) > 20*time.Second) { // a page that goes takes the question with it
 		_, err = chromedp.Run(ctx, poll)
 	}
 	if err != nil {

@@ -389,14 +389,14 @@ func TestRevokedOperatorIsOut(t *testing.T) {
 		}
 		b.csrf = csrfField.FindStringSubmatch(b.get("/").body)[1]
 		v := b.watch(t)
-		v.await("snapshot", patience, isSnapshot)
+		v.await("snapshot", isSnapshot)
 		out()
 		door := h.c(0, querschott.EAU)
 		r := b.post(doorPath(door), h.order(door, "closed", "zu spät"))
 		if r.status != http.StatusUnauthorized || !strings.Contains(r.body, "Nicht ausgeführt") || h.book.State(door) != querschott.Open {
 			t.Errorf("%s: a move: %d, the door is %s", name, r.status, h.book.State(door))
 		}
-		if !v.ended(patience) {
+		if !v.ended() {
 			t.Errorf("%s: the stream did not say goodbye", name)
 		}
 		wantLink := http.StatusOK // a login link is not the account
