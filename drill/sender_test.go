@@ -212,9 +212,7 @@ func (d *mailDoor) serve(t *testing.T, w *World, ca *CA, l net.Listener, startTL
 		_ = server.Serve(l) // ends with an error when it is closed
 	}()
 	t.Cleanup(func() { // the sender has ended; a connection that has only begun may not be closed under its goroutine
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if err := server.Shutdown(ctx); err != nil {
+		if err := server.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
 		<-served
@@ -257,8 +255,12 @@ func start(t *testing.T, cfg SenderConfig) *Sender {
 
 func drain(t *testing.T, s *Sender) Stats {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
+	ctx := t.Context()
+	if end, ok := t.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, end.Add(-10*time.Second)) // so that what was waited for can be said
+		defer cancel()
+	}
 	if err := s.Drain(ctx); err != nil {
 		t.Fatalf("%v; %+v", err, s.Stats())
 	}

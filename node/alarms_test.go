@@ -31,7 +31,7 @@ func TestAlarmsAreHeardInOrder(t *testing.T) {
 			if got != want {
 				t.Errorf("heard %q, want %q", got, want)
 			}
-		case <-time.After(time.Minute):
+		case <-deadline(t):
 			t.Fatal("nobody heard of the alarm")
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
@@ -80,7 +79,7 @@ func TestBreakGlassWithAndWithoutNode(t *testing.T) {
 		if ch.Order.To != querschott.Closed {
 			t.Errorf("the running node did %+v", ch.Order)
 		}
-	case <-time.After(20 * time.Second):
+	case <-deadline(t):
 		t.Error("the running node did not find the order")
 	}
 }

@@ -48,9 +48,7 @@ func begin(t testing.TB, cfg Config) *Export {
 
 func end(t testing.TB, e *Export) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	if err := e.Close(ctx); err != nil {
+	if err := e.Close(context.WithoutCancel(t.Context())); err != nil {
 		t.Error(err)
 	}
 }
@@ -289,19 +287,10 @@ func TestACollectorThatHangs(t *testing.T) {
 	e := begin(t, Config{Endpoint: srv.URL, Traces: true, Logs: true, Queue: 64})
 	log := slog.New(e.Handler(slog.DiscardHandler))
 
-	done := make(chan struct{})
 	const n = 5_000
-	go func() {
-		defer close(done)
-		for range n {
-			e.Trace(event())
-			log.Info("something happened", "part", "gate")
-		}
-	}()
-	select {
-	case <-done: // a queue that blocks would not come here: nothing leaves it
-	case <-time.After(time.Minute):
-		t.Fatal("somebody waits for the collector")
+	for range n { // a queue that blocks would never come to the end: nothing leaves it
+		e.Trace(event())
+		log.Info("something happened", "part", "gate")
 	}
 	s := e.Stats()
 	if s.Traces.Made != n || s.Logs.Made != n || s.Traces.Sent != 0 || s.Logs.Sent != 0 {

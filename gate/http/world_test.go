@@ -285,6 +285,10 @@ func newWorld(t testing.TB, change ...func(*Config)) *world {
 		},
 		Now: w.now, Log: slog.New(slog.NewTextHandler(w, nil)), TLS: w.certificate(), Routes: routes(w),
 		Jitter: func(n int64) int64 { return n / 2 },
+		Limits: Limits{ // what no test lets run out does not run out on a busy machine either
+			HeaderTime: time.Hour, BodyStart: time.Hour, WriteTime: time.Hour, Idle: time.Hour, Identify: time.Hour, Service: time.Hour,
+			Record: time.Hour, Patience: time.Hour, Grace: time.Hour,
+		},
 	}
 	for _, f := range change {
 		f(&cfg)
