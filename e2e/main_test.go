@@ -114,6 +114,14 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
+// end is when waiting ends.
+func end(t testing.TB) time.Time {
+	ctx, cancel := patience(t)
+	defer cancel()
+	at, _ := ctx.Deadline()
+	return at
+}
+
 // patience is a context that ends a little before the test's deadline, so that what was waited for is named.
 func patience(t testing.TB) (context.Context, context.CancelFunc) {
 	const rest = 10 * time.Second

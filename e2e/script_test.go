@@ -40,7 +40,8 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exit": scriptExit, "json": scriptJSON, "until": scriptUntil, "loopback": scriptLoopback, "flip": scriptFlip, "password": scriptPassword,
+			"exit": scriptExit, "json": scriptJSON, "until": func(ts *testscript.TestScript, neg bool, args []string) { scriptUntil(ts, end(t), neg, args) },
+			"loopback": scriptLoopback, "flip": scriptFlip, "password": scriptPassword,
 		},
 	})
 }
@@ -95,11 +96,11 @@ func scriptJSON(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func scriptUntil(ts *testscript.TestScript, neg bool, args []string) {
+func scriptUntil(ts *testscript.TestScript, end time.Time, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: until REGEXP ARGS...")
 	}
-	wanted, deadline := regexp.MustCompile(args[0]), time.After(time.Minute)
+	wanted, deadline := regexp.MustCompile(args[0]), time.After(time.Until(end))
 	for {
 		if out, _ := invoke(ts, args[1:]); wanted.MatchString(out) {
 			return
