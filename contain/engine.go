@@ -33,6 +33,7 @@ type Config struct {
 	Library   *Library
 	Hands     Hands
 	Automatic Automatic
+	Patience  time.Duration // with a hand, where the playbook has less; 0: as the playbook says
 	Now       func() time.Time
 	Ended     func(*Run)                   // told of a copy of each run that is over; nil: nobody
 	Alarm     func(what string, err error) // somebody must look
@@ -300,6 +301,7 @@ func (e *Engine) do(ctx context.Context, r *Run, d *Deed) error {
 	if limit == 0 {
 		limit = maxDeadline
 	}
+	limit = max(limit, e.cfg.Patience)
 	effect, err := within(ctx, limit, func(ctx context.Context) (string, error) { return e.cfg.Hands.Do(ctx, r, d) })
 	if ctx.Err() != nil {
 		return ctx.Err() // begun; the next start does it again

@@ -66,7 +66,8 @@ func (n *Node) openContainment(context.Context) (err error) {
 		n.log.Error("ALARM: a playbook cannot be trusted and is left out", "err", what, "fix", "import it again")
 	}
 	c.engine, err = contain.OpenEngine(contain.Config{
-		FS: disk.OS{}, Dir: n.path(runDir), Library: c.library, Automatic: contain.Automatic(n.cfg.Contain.Automatic), Now: n.opt.Now,
+		FS: disk.OS{}, Dir: n.path(runDir), Library: c.library, Automatic: contain.Automatic(n.cfg.Contain.Automatic),
+		Patience: n.opt.patience, Now: n.opt.Now,
 		Hands: contain.Hands{Do: n.doDeed, Undo: n.undoDeed, Tell: n.tellDeed},
 		Ended: func(r *contain.Run) {
 			c.mu.Lock()

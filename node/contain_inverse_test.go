@@ -77,7 +77,7 @@ type reality struct {
 
 func (x *reality) open() {
 	e, err := contain.OpenEngine(contain.Config{
-		FS: x.fs, Dir: "runs", Library: x.lib, Automatic: contain.Doors, Now: func() time.Time { return x.now },
+		FS: x.fs, Dir: "runs", Library: x.lib, Automatic: contain.Doors, Patience: time.Hour, Now: func() time.Time { return x.now },
 		Hands: contain.Hands{Do: x.n.doDeed, Undo: x.n.undoDeed, Tell: x.n.tellDeed}, Alarm: func(string, error) {},
 	})
 	if err != nil {

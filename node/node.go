@@ -64,7 +64,7 @@ type Options struct {
 	HTTP       net.Listener // in place of http.listen, nil: that address is bound
 	DevIssuer  *DevIssuer   // nil: none
 
-	patience time.Duration // of an order with those who obey; 0: door.DefaultPatience
+	patience time.Duration // of orders and playbooks with those who obey; 0: door.DefaultPatience, and what playbooks say
 }
 
 // Node is a platform that is open. Run makes it work.
