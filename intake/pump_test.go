@@ -108,11 +108,17 @@ func TestFloodDelaysNobody(t *testing.T) {
 	arrived := map[querschott.Compartment]int{}
 	p := h.pump(j, func(_ context.Context, m *Message, _ *Tx) (Note, error) {
 		mu.Lock()
-		defer mu.Unlock()
 		if m.Compartment == h.cs[0] {
 			flooded++
+			n := flooded
+			mu.Unlock()
+			const apart = flood / (2 * others) // so that the last of them comes in the middle of the flood
+			if i := n / apart; n%apart == 0 && i <= others {
+				return Note{Result: "stored"}, h.append(j, h.cs[i], "", "")
+			}
 			return Note{Result: "stored"}, nil
 		}
+		defer mu.Unlock()
 		at, heard := arrived[m.Compartment]
 		if !heard { // delivered before anybody was told of it
 			at = flooded
@@ -132,17 +138,9 @@ func TestFloodDelaysNobody(t *testing.T) {
 	if err := p.OpenAll(h.all(1)); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range h.cs[1:] {
-		if err := h.append(j, c, "", ""); err != nil {
-			t.Fatal(err)
-		}
-	}
 	waitFor(t, func() bool { mu.Lock(); defer mu.Unlock(); return came == others })
 	mu.Lock()
 	defer mu.Unlock()
-	if flooded == flood {
-		t.Fatal("the flood was over before the others came: nothing was measured")
-	}
 	slices.Sort(delays)
 	// The turn that is under way when a message arrives, and one more if the flood is before it in the line.
 	if worst := delays[len(delays)-1]; worst > 2*turnMessages {
