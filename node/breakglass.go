@@ -88,8 +88,12 @@ func BreakGlassSigner(cfg *Config, first, second string) (note.Signer, error) {
 // BreakGlass orders a door with the key for emergencies. If the node does not answer, what narrows is left for it to find;
 // deferred then.
 func BreakGlass(ctx context.Context, cfg *Config, d DraftRequest, s note.Signer) (m Moved, deferred bool, err error) {
+	return breakGlass(ctx, cfg, d, s, glassAnswer)
+}
+
+func breakGlass(ctx context.Context, cfg *Config, d DraftRequest, s note.Signer, patience time.Duration) (m Moved, deferred bool, err error) {
 	d.Actor = door.BreakGlassActor
-	soon, cancel := context.WithTimeout(ctx, glassAnswer)
+	soon, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	m, err = NewClient(cfg).Order(soon, d, s)
 	if !errors.Is(err, ErrNotRunning) && soon.Err() == nil {

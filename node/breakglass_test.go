@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
@@ -30,7 +31,7 @@ func TestBreakGlassWithAndWithoutNode(t *testing.T) {
 	}
 	c := h.compartment(0, querschott.EAU)
 	order := func(to querschott.DoorState) (Moved, bool, error) {
-		return BreakGlass(context.Background(), h.cfg, DraftRequest{Compartment: c, To: to, Reason: "attack"}, key)
+		return breakGlass(context.Background(), h.cfg, DraftRequest{Compartment: c, To: to, Reason: "attack"}, key, time.Hour)
 	}
 	n := h.run()
 	if m, deferred, err := order(querschott.Closed); err != nil || deferred || m.Order == nil || n.Door(c).To != querschott.Closed {
