@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -78,15 +79,17 @@ func (e *entrance) makeIssuer(t testing.TB) {
 	}
 }
 
-// freeAddress is a loopback address that nobody listens on.
+// freeAddress is a loopback address that nobody listens on, and none of those that the system gives out: whoever leaves it
+// for a moment finds it free again.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+mathrand.IntN(20_000))
+		if l, err := net.Listen("tcp", address); err == nil {
+			_ = l.Close() // it has served its purpose
+			return address
+		}
 	}
-	defer func() { _ = l.Close() }() // it has served its purpose
-	return l.Addr().String()
 }
 
 // believe writes an issuer's keys into a file and returns what the configuration says of the issuer.

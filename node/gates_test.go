@@ -46,7 +46,7 @@ func newTwin(t *testing.T) *twin {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.Listen, d.Known, f.Pins = "127.0.0.1:0", []KnownGate{{Name: "north", Pins: []string{gate}}}, []string{book}
+	d.Listen, d.Known, f.Pins = freeAddress(t), []KnownGate{{Name: "north", Pins: []string{gate}}}, []string{book}
 	w.main = w.book.run()
 	keys, err := w.main.BookKeys()
 	if err != nil {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -159,14 +160,17 @@ func ratio(c, to *contestant) float64 {
 	return median(list)
 }
 
+// freeAddress is a loopback address that nobody listens on, and none of those that the system gives out: whoever leaves it
+// for a moment finds it free again.
 func freeAddress(b testing.TB) string {
 	b.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
+	for {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		if l, err := net.Listen("tcp", address); err == nil {
+			_ = l.Close() // it has served its purpose
+			return address
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 func listens(address string) bool {
