@@ -21,7 +21,7 @@ import (
 )
 
 // gatesLease is short enough for a test to wait for its end, and long enough for a heartbeat on a machine with much to do.
-const gatesLease = 4 * time.Second
+const gatesLease = 20 * time.Second
 
 // TestGates runs a node with the book and a gate that follows it, each a process of its own, made with the commands of the manual.
 // Somebody asks at the gate while the operators decide at the book, the link is cut and mended, and the gate is killed.
