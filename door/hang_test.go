@@ -53,7 +53,7 @@ func TestClosingWaitsForNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHouse(t)
-				h.fs, h.now = &stuckDisk{FS: h.fs}, time.Now
+				h.fs, h.now, h.patience = &stuckDisk{FS: h.fs}, time.Now, 0
 				b := h.open()
 				h.widen(b, request(eau, querschott.Open))
 				h.widen(b, request(vsdm, querschott.Open))
@@ -296,7 +296,7 @@ func TestEnforcers(t *testing.T) {
 func TestEnforcerHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		h.now = time.Now
+		h.now, h.patience = time.Now, 0
 		b := h.open()
 		release := make(chan struct{})
 		b.Enforce("gate", func(context.Context, door.Order) error { <-release; return nil })

@@ -65,11 +65,13 @@ type house struct {
 	fs     disk.FS
 	ledger *ledger
 	now    func() time.Time
+
+	patience time.Duration // 0: as it is by default; else nobody is silent on a busy machine
 }
 
 func newHouse(t failer) *house {
 	start := time.Date(2026, 11, 23, 13, 0, 0, 0, time.UTC)
-	return &house{t: t, fs: crashdisk.New(), ledger: &ledger{}, now: func() time.Time { return start }}
+	return &house{t: t, fs: crashdisk.New(), ledger: &ledger{}, now: func() time.Time { return start }, patience: time.Hour}
 }
 
 func (h *house) config() door.Config {
@@ -81,6 +83,7 @@ func (h *house) config() door.Config {
 		FS: h.fs, Dir: "doors", Compartments: []querschott.Compartment{eau, vsdm}, Operators: operators(),
 		Machine: keys()["querschott"].Signer, MachineKey: v,
 		Record: h.ledger.Record, Last: h.ledger.Last, Now: h.now, Log: slog.New(slog.DiscardHandler),
+		Patience: h.patience,
 	}
 }
 

@@ -121,7 +121,7 @@ func newHouseWith(t testing.TB, insurers int, services []querschott.Service, mor
 	quiet := slog.New(slog.DiscardHandler)
 	h.book, err = door.Open(door.Config{
 		FS: h.disk, Dir: "doors", Compartments: all, Operators: operators, Now: h.clk.now, Log: quiet, Machine: machine, MachineKey: machineKey,
-		Record: func(context.Context, door.Order) error { return nil },
+		Record: func(context.Context, door.Order) error { return nil }, Patience: time.Hour,
 	})
 	if err != nil {
 		t.Fatal(err)
