@@ -110,7 +110,7 @@ func TestDemo(t *testing.T) {
 // rerun runs the demonstration once more in the same directory: doors keep their states, the ledger goes on.
 func rerun(t *testing.T, dir string, closed, held querschott.Compartment, first demo.Report) {
 	t.Helper()
-	d := startDemo(t, dir, "--rate", "20", "--for", "4s", "--report", "-")
+	d := startDemo(t, dir, "--rate", "20", "--for", "15s", "--report", "-") // time enough to ask it something
 	doors, err := node.NewClient(d.config(t)).Doors(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +135,7 @@ func rerun(t *testing.T, dir string, closed, held querschott.Compartment, first 
 		t.Fatalf("the demonstration ended with %v\n%s%s", d.err, d.stdout, d.stderr)
 	}
 	second := parseReport(t, d.stdout.String())
-	if second.Ledger.Entries <= first.Ledger.Entries || second.Seconds < 4 {
+	if second.Ledger.Entries <= first.Ledger.Entries || second.Seconds < 15 {
 		t.Errorf("the ledger had %d entries and has %d, after %.1f s", first.Ledger.Entries, second.Ledger.Entries, second.Seconds)
 	}
 	silent(t, d)
