@@ -82,7 +82,7 @@ func TestBuiltinFamilies(t *testing.T) {
 		for _, d := range f.Finds {
 			found[d] = true
 		}
-		got := play(f.Begin(7, plain{60}, monday), 4000, served)
+		got := play(f.Begin(7, plain{60}, monday, nil), 4000, served)
 		if (len(got) == 0) != (f.Work != nil) {
 			t.Errorf("%s makes %d requests", f.Name, len(got))
 		}
@@ -91,7 +91,7 @@ func TestBuiltinFamilies(t *testing.T) {
 				t.Fatalf("%s: request %d goes back in time", f.Name, i)
 			}
 		}
-		again := play(f.Begin(7, plain{60}, monday), 4000, served)
+		again := play(f.Begin(7, plain{60}, monday, nil), 4000, served)
 		if d := cmp.Diff(got, again); d != "" {
 			t.Errorf("%s: the same seed makes other requests:\n%.500s", f.Name, d)
 		}
@@ -123,7 +123,7 @@ func TestRates(t *testing.T) {
 		{"who: {mules: 3}\nrate: {persons: 20}", 3 * 8 * 20, 3 * 8 * 20},
 		{"start: {total: 50}\nrate: {persons: 20}", 50, 50},
 	} {
-		got := len(play(parse(t, "family: x\ntext: x\n"+c.text+"\n").Begin(1, plain{60}, monday), 10_000, served))
+		got := len(play(parse(t, "family: x\ntext: x\n"+c.text+"\n").Begin(1, plain{60}, monday, nil), 10_000, served))
 		if got < c.from || got > c.to {
 			t.Errorf("%s: %d requests, want %d to %d", c.text, got, c.from, c.to)
 		}
@@ -132,7 +132,7 @@ func TestRates(t *testing.T) {
 
 func TestHoursAreKept(t *testing.T) {
 	f := parse(t, "family: x\ntext: x\nrate: {persons: 50, days: every, hours: 22:30-04:15}\n")
-	for _, a := range play(f.Begin(3, plain{60}, monday), 10_000, served) {
+	for _, a := range play(f.Begin(3, plain{60}, monday, nil), 10_000, served) {
 		if m := a.At.Hour()*60 + a.At.Minute(); m >= 4*60+15 && m < 22*60+30 {
 			t.Fatalf("a request at %s", a.At)
 		}
@@ -142,7 +142,7 @@ func TestHoursAreKept(t *testing.T) {
 func TestPersonsAndReasons(t *testing.T) {
 	f := parse(t, "family: x\ntext: x\nwho: {insurer: largest}\nrate: {persons: 1000}\npersons: {missing: 0.2, foreign: 0.3, own: 0.1}\nreasons: {give: one, share: 0.5}\n")
 	missing, foreign, own, reasons := 0, 0, 0, map[uint64]int{}
-	all := play(f.Begin(3, plain{60}, monday), 4000, served)
+	all := play(f.Begin(3, plain{60}, monday, nil), 4000, served)
 	for _, a := range all {
 		switch {
 		case a.Person < 0:
@@ -174,7 +174,7 @@ func TestReactions(t *testing.T) {
 	text := "family: x\ntext: x\nwho: {mules: 1, spares: 2}\nstart: {lasts: 1d}\nrate: {persons: 60, per: hour, hours: any, spacing: even}\n"
 	count := func(then string, result Result) (n int, holders map[Holder]bool) {
 		holders = map[Holder]bool{}
-		for _, a := range play(parse(t, text+"refused: {then: "+then+", wait: 10m, tries: 3}\n").Begin(1, plain{60}, monday), 10_000, func(Access) Outcome {
+		for _, a := range play(parse(t, text+"refused: {then: "+then+", wait: 10m, tries: 3}\n").Begin(1, plain{60}, monday, nil), 10_000, func(Access) Outcome {
 			return Outcome{Result: result}
 		}) {
 			n++
@@ -199,10 +199,33 @@ func TestReactions(t *testing.T) {
 	}
 }
 
+// TestTakenCredentialsAreLeft recruits until nobody is left.
+func TestTakenCredentialsAreLeft(t *testing.T) {
+	f, taken := parse(t, "family: x\ntext: x\nwho: {mules: 7, spares: 2, together: true, role: case}\nrate: {persons: 9}\n"), map[Holder]bool{}
+	of := func(h Holder) bool { return taken[h] }
+	const all = 60 + 30 + 20 // of the three insurers
+	for seed := range uint64(60) {
+		r := f.Begin(seed, plain{60}, monday, of)
+		for _, h := range r.Holders() {
+			if taken[h] {
+				t.Fatalf("%+v is used twice", h)
+			}
+			taken[h] = true
+		}
+		if left := all - len(taken); left > 0 && seed == 59 {
+			t.Errorf("%d of %d are never found", left, all)
+		}
+	}
+	r := f.Begin(99, plain{60}, monday, of)
+	if a, ok := r.Next(Outcome{}); ok {
+		t.Errorf("nobody is left, and %+v makes a request", a.Holder)
+	}
+}
+
 func TestRetryWaits(t *testing.T) {
 	f := parse(t, "family: x\ntext: x\nstart: {lasts: 1d}\nrate: {persons: 60, per: hour, hours: any, spacing: even}\nrefused: {then: retry, wait: 1m}\n")
 	first := true
-	list := play(f.Begin(1, plain{60}, monday), 3, func(Access) Outcome {
+	list := play(f.Begin(1, plain{60}, monday, nil), 3, func(Access) Outcome {
 		o := Outcome{}
 		if first {
 			o = Outcome{Result: Capped, RetryAfter: 20 * time.Minute}
@@ -282,7 +305,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r := fam.Begin(seed, plain{3}, monday)
+		r := fam.Begin(seed, plain{3}, monday, nil)
 		if fam.Work != nil {
 			r.Insurers()
 			return

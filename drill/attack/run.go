@@ -93,8 +93,9 @@ type Run struct {
 	last       *mule // whose request was returned last
 }
 
-// Begin makes a run that begins to look around at a time; local days are those of its location.
-func (f *Family) Begin(seed uint64, land Landscape, at time.Time) *Run {
+// Begin makes a run that begins to look around at a time; local days are those of its location. Credentials that are taken are
+// left to whoever has them; nil: none is. A run for which none is left makes no request.
+func (f *Family) Begin(seed uint64, land Landscape, at time.Time, taken func(Holder) bool) *Run {
 	r := &Run{f: f, rnd: rand.New(rand.NewPCG(seed, 0xa77ac4)), land: land}
 	r.begin = at.Add(f.Start.After.draw(r.rnd))
 	r.end = r.begin.Add(f.Start.Lasts.draw(r.rnd))
@@ -103,7 +104,10 @@ func (f *Family) Begin(seed uint64, land Landscape, at time.Time) *Run {
 		return r
 	}
 	mules, spares := int(math.Round(f.Who.Mules.draw(r.rnd))), int(math.Round(f.Who.Spares.draw(r.rnd)))
-	holders := r.recruit(mules + spares)
+	if taken == nil {
+		taken = func(Holder) bool { return false }
+	}
+	holders := r.recruit(mules+spares, taken)
 	mules = min(mules, len(holders))
 	for i, h := range holders[:mules] {
 		r.mules = append(r.mules, newMule(r, i, h))
@@ -137,11 +141,12 @@ func (r *Run) Insurers() []int {
 // Draw draws a number of a range for this run.
 func (r *Run) Draw(x Range) float64 { return x.draw(r.rnd) }
 
-// recruit finds so many different holders, or as many as there are.
-func (r *Run) recruit(n int) []Holder {
+// recruit finds so many different holders who are not taken, or as many as there are.
+func (r *Run) recruit(n int, taken func(Holder) bool) []Holder {
 	w := &r.f.Who
 	insurer := r.insurer()
 	seen, list := map[Holder]bool{}, []Holder{}
+	free := func(h Holder) bool { return !seen[h] && !taken(h) }
 	for tries := 0; len(list) < n && tries < 50*n+200; tries++ {
 		h := Holder{Channel: w.Channel, Insurer: insurer, Role: w.Role}
 		switch w.Channel {
@@ -155,29 +160,33 @@ func (r *Run) recruit(n int) []Holder {
 			}
 		}
 		if most := r.land.Holders(h.Insurer, h.Channel, h.Role); most > 0 {
-			if h.Number = r.rnd.IntN(most); !seen[h] {
+			if h.Number = r.rnd.IntN(most); free(h) {
 				seen[h] = true
 				list = append(list, h)
 			}
 		}
-		if !w.Together || len(list) == 0 || tries%20 == 19 && r.exhausted(insurer, len(list)) {
+		if !w.Together || len(list) == 0 || tries%20 == 19 && r.exhausted(insurer, free) {
 			insurer = r.insurer()
 		}
 	}
 	return list
 }
 
-// exhausted reports whether an insurer has no more holders than were found already; who needs more looks elsewhere.
-func (r *Run) exhausted(insurer, found int) bool {
+// exhausted reports whether an insurer has nobody left; who needs more looks elsewhere.
+func (r *Run) exhausted(insurer int, free func(Holder) bool) bool {
+	h := Holder{Channel: r.f.Who.Channel, Insurer: insurer}
 	roles := []string{r.f.Who.Role}
 	if r.f.Who.Role == "" && r.f.Who.Channel != App {
 		roles = Roles()
 	}
-	n := 0
-	for _, role := range roles {
-		n += r.land.Holders(insurer, r.f.Who.Channel, role)
+	for _, h.Role = range roles {
+		for h.Number = range r.land.Holders(insurer, h.Channel, h.Role) {
+			if free(h) {
+				return false
+			}
+		}
 	}
-	return n <= found
+	return true
 }
 
 // role draws one of an insurer's staff.

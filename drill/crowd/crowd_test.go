@@ -174,7 +174,7 @@ func TestAttacksLookLikeOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := f.Begin(1, c, monday)
+	run := f.Begin(1, c, monday, nil)
 	for range 50 {
 		a, ok := run.Next(attack.Outcome{})
 		if !ok {

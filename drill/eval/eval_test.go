@@ -151,6 +151,41 @@ func TestTruth(t *testing.T) {
 	}
 }
 
+// TestNoCredentialIsUsedTwice: an alarm about a credential that two attacks use would count for one of them, and the other would
+// be called not found. The largest insurer of these worlds has fewer employees than attacks want of it.
+func TestNoCredentialIsUsedTwice(t *testing.T) {
+	all, err := attack.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seed := range uint64(8) {
+		cfg := Config{Seeds: 1, Days: 4, Staff: 400, Unexplained: 0.03, Families: all}
+		if err := cfg.check(); err != nil {
+			t.Fatal(err)
+		}
+		w, err := newWorld(&cfg, seed, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		by, none := map[querschott.Actor]string{}, 0
+		for _, r := range w.truth.runs {
+			if r.family.Work == nil && len(r.run.Holders()) == 0 {
+				none++
+			}
+			for _, h := range r.run.Holders() {
+				a, _ := w.crowd.Actor(h)
+				if by[a] != "" {
+					t.Errorf("seed %d: %s and %s use the credential of %s", seed, by[a], r.family.Name, a)
+				}
+				by[a] = r.family.Name
+			}
+		}
+		if none > 0 {
+			t.Errorf("seed %d: %d attacks found nobody", seed, none)
+		}
+	}
+}
+
 func TestInterval(t *testing.T) {
 	got := interval([]ratio{{1, 1}, {0, 1}, {1, 1}, {1, 1}, {0, 1}, {1, 1}, {1, 1}, {1, 1}, {0, 1}, {1, 1}})
 	if got.Value != 0.7 || got.Low > 0.5 || got.Low < 0.3 || got.High < 0.9 {

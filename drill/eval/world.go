@@ -2,7 +2,6 @@ package eval
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
@@ -71,17 +70,16 @@ func newWorld(cfg *Config, seed uint64, open bool) (*world, error) {
 	return w, nil
 }
 
-// enlist begins a run whose credentials no other run uses, as far as there are any.
-func enlist(f *attack.Family, seed uint64, land attack.Landscape, at time.Time, taken map[attack.Holder]bool) (r *attack.Run) {
-	for tries := range uint64(20) {
-		r = f.Begin(seed+tries*7_919_000_003, land, at)
-		if !slices.ContainsFunc(r.Holders(), func(h attack.Holder) bool { h.Channel = ""; return taken[h] }) {
-			break
-		}
-	}
-	for _, h := range r.Holders() {
+// enlist begins a run whose credentials no other run uses: an alarm names a credential, and nothing else says which of two
+// attacks it is about.
+func enlist(f *attack.Family, seed uint64, land attack.Landscape, at time.Time, taken map[attack.Holder]bool) *attack.Run {
+	person := func(h attack.Holder) attack.Holder {
 		h.Channel = "" // desk and feed are the same people
-		taken[h] = true
+		return h
+	}
+	r := f.Begin(seed, land, at, func(h attack.Holder) bool { return taken[person(h)] })
+	for _, h := range r.Holders() {
+		taken[person(h)] = true
 	}
 	return r
 }
@@ -101,7 +99,7 @@ func change(r *run) crowd.Change {
 func (w *world) register() []watch.Job {
 	jobs := w.crowd.Jobs()
 	for i, r := range w.truth.runs {
-		if r.family.Reasons.Give != "job" {
+		if r.family.Reasons.Give != "job" || len(r.run.Holders()) == 0 {
 			continue
 		}
 		if !r.family.Benign {

@@ -12,8 +12,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// loop plays so many thefts, one after another, against one platform, each with a credential of its own, beside ordinary work.
-func loop(tb testing.TB, thefts, tries int) (list []Theft) {
+// loop plays so many thefts, one after another, against one platform, each with a credential of its own, beside ordinary work. A pause above
+// 0 is what a thief waits after each refusal.
+func loop(tb testing.TB, thefts, tries int, pause time.Duration) (list []Theft) {
 	tb.Helper()
 	ctx := tb.Context()
 	p, stop, err := Throwaway(ctx, 1)
@@ -42,6 +43,9 @@ func loop(tb testing.TB, thefts, tries int) (list []Theft) {
 		f.Rate.Gap.To = f.Rate.Gap.From
 		f.Who.Spares.From, f.Who.Spares.To = 0, 0
 		f.Refused.Tries.From, f.Refused.Tries.To = float64(tries), float64(tries)
+		if pause > 0 {
+			f.Refused.Wait.From, f.Refused.Wait.To = pause, pause
+		}
 		t, err := newThief(p, newLand(p.world, 200), f, seed, 0)
 		if err != nil {
 			tb.Fatal(err)
@@ -107,7 +111,7 @@ func report(b testing.TB, name string, list []Theft, value func(Theft) *float64)
 // BenchmarkClosedLoop measures how soon a fast theft through the desk is noticed and ended, through the real entrance.
 func BenchmarkClosedLoop(b *testing.B) {
 	for b.Loop() {
-		list := loop(b, 24, 30)
+		list := loop(b, 24, 30, 0)
 		report(b, "first request to alarm", list, func(t Theft) *float64 { return t.DetectedAfter })
 		report(b, "first request to last data", list, func(t Theft) *float64 { return t.StoppedAfter })
 		report(b, "first request to credential held", list, func(t Theft) *float64 { return t.ContainedAfter })
@@ -120,13 +124,17 @@ func BenchmarkClosedLoop(b *testing.B) {
 	}
 }
 
-// A theft gets no further than the cap, whatever its speed, and is noticed while it goes on.
+// A theft gets no further than the cap, whatever its speed, and is noticed while it goes on. While the thief waits it is asked on his behalf
+// whether the credential is held: the report says when that was, not when he came back.
 func TestThievesStopAtTheCap(t *testing.T) {
 	if testing.Short() {
 		t.Skip("plays thefts against a platform")
 	}
-	const cap = 20
-	for _, th := range loop(t, 2, 3) {
+	const cap, tries = 20, 2
+	for _, th := range loop(t, 2, tries, 10*time.Second) {
+		if th.Requests <= th.Persons+tries {
+			t.Errorf("%s made %d requests for %d persons: nobody asked while he waited", th.Actor, th.Requests, th.Persons)
+		}
 		if th.Persons > cap || th.PastCap > 0 {
 			t.Errorf("%s reached %d persons, %d past the cap", th.Actor, th.Persons, th.PastCap)
 		}

@@ -98,6 +98,9 @@ func (t *thief) notes() []string {
 	if f.Reasons.Give == "none" || f.Reasons.Share < 1 {
 		list = append(list, "reasons: the desk demands one, so the same is given where the family gives none")
 	}
+	if !f.Benign && float64(f.Refused.Wait.To)/t.factor > float64(askAgain) {
+		list = append(list, fmt.Sprintf("waiting: who is refused for a cap asks again every %s for up to %s until the credential is held, so that the report says when that was", askAgain, askFor))
+	}
 	if f.Persons.Choose == attack.Own || f.Persons.Own > 0 {
 		list = append(list, "persons: whom somebody works for anyway are the insurer's first persons")
 	}

@@ -109,7 +109,7 @@ const atLeast = 300.0
 func (t *thief) begin(seed uint64) bool {
 	monday := time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
 	for d := range 7 {
-		t.run = t.family.Begin(seed, t.land, monday.AddDate(0, 0, d))
+		t.run = t.family.Begin(seed, t.land, monday.AddDate(0, 0, d), nil)
 		first, more := t.run.Next(attack.Outcome{})
 		if t.begins = first; more || len(t.run.Holders()) == 0 {
 			return true
@@ -180,10 +180,12 @@ func (t *thief) play(ctx context.Context) error {
 	begin := time.Now()
 	for a, more := t.begins, true; more && ctx.Err() == nil; {
 		due := begin.Add(time.Duration(float64(a.At.Sub(t.begins.At)) / t.factor))
-		if d := time.Until(due); d > 0 {
-			if err := wait(ctx, d); err != nil {
-				return nil //nolint:nilerr // its time is over
-			}
+		err := t.until(ctx, due)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // its time is over
+		}
+		if err != nil {
+			return err
 		}
 		last, err := t.grab(ctx, a)
 		if err != nil && ctx.Err() == nil {
@@ -194,8 +196,42 @@ func (t *thief) play(ctx context.Context) error {
 	return nil
 }
 
-// knockAgain is how long whoever knocks waits between two requests.
-const knockAgain = 200 * time.Millisecond
+// until waits for a moment. Whoever was refused for a cap, and is not refused as such yet, asks again meanwhile: the report is to say when
+// the platform held the credential, not when the attacker came back.
+func (t *thief) until(ctx context.Context, due time.Time) error {
+	for free := t.capped(); len(free) > 0 && time.Until(due) > askAgain; free = t.capped() {
+		for _, a := range free {
+			if _, err := t.grab(ctx, a); err != nil {
+				return err
+			}
+		}
+		if err := wait(ctx, askAgain); err != nil {
+			return err
+		}
+	}
+	if d := time.Until(due); d > 0 {
+		return wait(ctx, d)
+	}
+	return nil
+}
+
+// capped returns the last requests of the credentials that were refused for a cap a moment ago, and are not held yet.
+func (t *thief) capped() (free []attack.Access) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, h := range t.order {
+		if !h.capped.IsZero() && h.contained.IsZero() && time.Since(h.capped) < askFor {
+			free = append(free, h.asked)
+		}
+	}
+	return free
+}
+
+const (
+	askAgain   = 50 * time.Millisecond  // between two requests of who was refused for a cap
+	askFor     = 5 * time.Second        // since the refusal; where nobody is held the attack goes on as the family says
+	knockAgain = 200 * time.Millisecond // between two requests of who knocks
+)
 
 // knock waits until the platform's first alarm about the attacker is heard, and until every credential that it has warned of is refused: on a
 // busy machine the attack may be over before. Whoever knocks asks for the last person of the own insurer again.
