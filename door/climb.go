@@ -15,7 +15,8 @@ import (
 	"github.com/querschott/querschott/internal/disk"
 )
 
-// ErrUnjudged is the judge's answer when nobody can say how an interval was, because the platform itself stops.
+// ErrUnjudged is the judge's answer when nobody can say how an interval was, because the platform itself stops. It counts
+// neither as a good nor as a bad one.
 var ErrUnjudged = errors.New("the interval cannot be judged")
 
 // watched is what the platform knows of the stage that it looks at. Guarded by door.mu.
@@ -47,9 +48,6 @@ func (b *Book) climbOne(ctx context.Context, d *door, s *signed) {
 		return
 	}
 	bad := b.cfg.Judge(s.order.Compartment, since, now)
-	if errors.Is(bad, ErrUnjudged) {
-		return
-	}
 	share, reason, moves := d.judged(s, now, bad)
 	if !moves {
 		return
@@ -87,6 +85,9 @@ func (d *door) judged(s *signed, now time.Time, bad error) (share int, reason st
 	}
 	at := slices.Index(s.shares, share)
 	w.since = now
+	if errors.Is(bad, ErrUnjudged) {
+		return 0, "", false
+	}
 	if bad != nil {
 		w.good = 0
 		reason = shorten(fmt.Sprintf("the interval at %d %% was bad: %s", share, bad))
