@@ -21,8 +21,8 @@ type DeskCall struct {
 	URL     string            // of the entrance, without a path
 	Path    string            // of the operation; the insurer follows
 	Insurer querschott.IK     // whose person it is about
-	Access  string            // access token
-	Key     *ecdsa.PrivateKey // that it is bound to
+	Access  string            // access token, "" if the client's certificate says who asks
+	Key     *ecdsa.PrivateKey // that the token is bound to
 	Body    any               // what is asked for
 	Nonce   string            // that the entrance asked for last, "" for none
 }
@@ -52,16 +52,18 @@ func (c *DeskCall) once(ctx context.Context, client *http.Client, now time.Time,
 	if err != nil {
 		return nil, err
 	}
-	proof, err := Proof(c.Key, http.MethodPost, target, c.Access, nonce, now)
-	if err != nil {
-		return nil, err
-	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	for name, value := range map[string]string{"Authorization": "DPoP " + c.Access, "DPoP": proof, "Content-Type": "application/json"} {
-		req.Header.Set(name, value)
+	req.Header.Set("Content-Type", "application/json")
+	if c.Access != "" {
+		proof, err := Proof(c.Key, http.MethodPost, target, c.Access, nonce, now)
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("Authorization", "DPoP "+c.Access)
+		req.Header.Set("DPoP", proof)
 	}
 	begin := time.Now()
 	resp, err := client.Do(req)

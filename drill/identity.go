@@ -124,6 +124,17 @@ func (ca *CA) Practice(p *Practice) (*Identity, error) {
 	return ca.issue(template)
 }
 
+// Client returns an identity with which a machine shows who it is.
+func (ca *CA) Client(name string) (*Identity, error) {
+	template, err := ca.template(name)
+	if err != nil {
+		return nil, err
+	}
+	template.KeyUsage = x509.KeyUsageDigitalSignature
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	return ca.issue(template)
+}
+
 // Enrol gives every practice an identity of this CA. It must return before the practices write their first mail.
 func (w *World) Enrol(ca *CA) error {
 	for _, p := range w.practices {

@@ -322,6 +322,8 @@ const (
 	byCertificate = "certificate"
 	byGuard       = "guard"
 	byStaff       = "staff"
+
+	byOwnMachine = "own-machine" // by certificate, for one insurer; of built-in services only
 )
 
 func (c *VSDMConfig) validate(w *wrongs) {

@@ -40,10 +40,10 @@ func (n *Node) deskRoutes() []gatehttp.Route {
 	}
 	var routes []gatehttp.Route
 	for _, op := range n.desk.Operations() {
-		n.who[op.Name] = []string{byToken, byStaff}
+		n.who[op.Name] = []string{byToken, byOwnMachine, byStaff}
 		routes = append(routes, gatehttp.Route{
 			Name: op.Name, Path: op.Path, Service: querschott.Desk, Tenant: gatehttp.Tenant{From: gatehttp.FromPath},
-			Roles: []querschott.Role{querschott.RoleStaff}, Audience: []string{n.base}, Scopes: []string{scopeDesk}, ACR: zeta.Substantial,
+			Roles: []querschott.Role{querschott.RoleStaff, querschott.RolePartner}, Audience: []string{n.base}, Scopes: []string{scopeDesk}, ACR: zeta.Substantial,
 			MaxBody: desk.MaxBody, Data: op.Data, Purpose: ledger.PurposeOperations,
 			Write: func(*gate.Request) bool { return false }, Backend: gate.Serve(op.Answer),
 		})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -244,6 +245,57 @@ func TestDeskRefuses(t *testing.T) {
 	}
 	if foreign != 1 {
 		t.Errorf("%d events tell of the attempt on another insurer", foreign)
+	}
+}
+
+// A machine that an insurer's jobs are done by reaches that insurer's desk by its certificate, and no machine another way.
+func TestDeskByMachine(t *testing.T) {
+	cert, pin := clientCertificate(t)
+	anybodys, anybodysPin := clientCertificate(t)
+	printer, printerPin := clientCertificate(t)
+	stranger, _ := clientCertificate(t)
+	h, _ := newDeskHouse(t)
+	own, theirs := h.world.Insurers()[0].IK, h.world.Insurers()[1].IK
+	for name, m := range map[string]Machine{
+		"supplier": {Pins: []string{pin.String()}, Insurer: string(own), Services: []string{"desk"}},
+		"anybodys": {Pins: []string{anybodysPin.String()}, Services: []string{"desk"}},
+		"printer":  {Pins: []string{printerPin.String()}, Insurer: string(own), Services: []string{"epa"}},
+	} {
+		m.Name, m.Role = name, "partner"
+		h.cfg.HTTP.Machines = append(h.cfg.HTTP.Machines, m)
+	}
+	n := h.run()
+	n.openAll()
+	n.deliver(0, 1)
+	who := h.person(0, 0)
+	for name, tc := range map[string]struct {
+		cert   *tls.Certificate
+		at     querschott.IK
+		status int
+	}{
+		"the supplier": {&cert, own, 200}, "elsewhere": {&cert, theirs, 403}, "a machine of no insurer": {&anybodys, own, 403},
+		"a machine for another service": {&printer, own, 403}, "a stranger": {&stranger, own, 401}, "nobody": {nil, own, 401},
+	} {
+		conf := h.clientTLS()
+		if tc.cert != nil {
+			conf.Certificates = []tls.Certificate{*tc.cert}
+		}
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: conf, ForceAttemptHTTP2: true}}
+		call := drill.DeskCall{URL: n.Addresses().HTTP, Path: desk.PathPerson, Insurer: tc.at, Body: desk.PersonRequest{Reason: "job:mailing-1", Person: who.Number}}
+		a, err := call.Do(t.Context(), client, time.Now())
+		client.CloseIdleConnections()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Status != tc.status || bytes.Contains(a.Body, []byte(who.Family)) != (tc.status == 200) {
+			t.Errorf("%s: %d, want %d: %s", name, a.Status, tc.status, a.Body)
+		}
+	}
+	n.stop()
+	for _, e := range h.events("access.ndjson") {
+		if e.Outcome == "success" && (e.Actor != "machine:supplier" || e.Role != querschott.RolePartner || e.ReasonRef != "job:mailing-1" || e.Tenant != own) {
+			t.Errorf("the event says %+v", e)
+		}
 	}
 }
 

@@ -243,13 +243,19 @@ func (n *Node) identify(ctx context.Context, r *http.Request, route *gatehttp.Ro
 	case by(byGuard) && n.guard(r.TLS):
 		return n.byGuard(ctx, r, route)
 	case by(byToken) && n.tokens != nil && (r.Header.Get("Authorization") != "" || !by(byCertificate) && !by(byStaff)):
-		return n.byToken(ctx, r, route)
+		id, err := n.byToken(ctx, r, route)
+		if err == nil && by(byOwnMachine) && id.Caller.Role == querschott.RolePartner {
+			return id, errNoMachine
+		}
+		return id, err
 	case by(byCertificate) && n.machines != nil && r.TLS != nil && len(r.TLS.PeerCertificates) > 0:
 		id, err := n.machines.Identify(r.TLS)
 		if err != nil {
 			return nil, err
 		}
 		return n.admitted(id, r, route)
+	case by(byOwnMachine) && n.machines != nil && r.TLS != nil && len(r.TLS.PeerCertificates) > 0:
+		return n.byOwnMachine(r, route)
 	case by(byStaff):
 		return n.byStaff(r, route)
 	default:
@@ -263,6 +269,21 @@ func (n *Node) byToken(ctx context.Context, r *http.Request, route *gatehttp.Rou
 		Audience: route.Audience, Scopes: route.Scopes, ACR: route.ACR, Nonce: route.Nonce,
 		Presence: token.PresenceMode(route.Presence), PresenceAge: time.Duration(n.cfg.HTTP.PresenceAge),
 	})
+}
+
+// errNoMachine refuses machines of partners that nobody has listed for one insurer.
+var errNoMachine = querschott.Refuse(querschott.CodeForbidden, "a machine is known here by its certificate, and for one insurer")
+
+// byOwnMachine lets the machine in that does an insurer's jobs. A browser may show a certificate that nobody here knows.
+func (n *Node) byOwnMachine(r *http.Request, route *gatehttp.Route) (*ident.Identity, error) {
+	id, err := n.machines.Identify(r.TLS)
+	if err != nil {
+		return n.byStaff(r, route)
+	}
+	if id.Caller.Insurer == "" {
+		return id, errNoMachine
+	}
+	return n.admitted(id, r, route)
 }
 
 // byGuard takes a guard's word, and checks it against the tokens where they came too.
