@@ -32,6 +32,8 @@ type CheckerConfig struct {
 	Presence func(context.Context, *Practice, Person) (token string, err error)
 	// Ready returns when the insurer knows the person. Nil: everybody is known.
 	Ready func(context.Context, Person) error
+	// Refused is told of every refusal for now, by many goroutines. Nil: nobody is.
+	Refused func(*CardAnswer)
 
 	Practices int     // how many check cards, 0: 40
 	Rate      float64 // checks per second, of all together
@@ -179,6 +181,9 @@ func (c *Checker) check(ctx context.Context, d *desk, who Person) {
 		d.keep(who, answer.ETag)
 	case answer.Status == http.StatusServiceUnavailable || answer.Status == http.StatusTooManyRequests:
 		c.refused.Add(1)
+		if c.cfg.Refused != nil {
+			c.cfg.Refused(answer)
+		}
 	default:
 		c.fail(fmt.Sprintf("a card check was answered with %d %.200s", answer.Status, answer.Body))
 	}

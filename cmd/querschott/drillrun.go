@@ -131,6 +131,9 @@ func (a *app) showDrill(cmd *cobra.Command, r *run.Report, to string) error {
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s  %s (%s)\n", mark, c.Text, c.Found)
 	}
+	for _, text := range r.Unseen {
+		fmt.Fprintf(cmd.ErrOrStderr(), "not looked at  %s\n", text)
+	}
 	if err == nil && !r.Passed {
 		err = errors.New("the drill was not passed: see its conditions")
 	}

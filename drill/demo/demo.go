@@ -61,21 +61,22 @@ type Options struct {
 
 // File is what DIR/demo.json says: how to get in with other programs.
 type File struct {
-	Dir       string    `json:"dir"`
-	Seed      uint64    `json:"seed"` // of the invented world
-	Persons   int       `json:"persons"`
-	Config    string    `json:"config"`
-	Console   string    `json:"console"`
-	SMTP      string    `json:"smtp"`   // STARTTLS
-	SMTPS     string    `json:"smtps"`  // implicit TLS
-	HTTP      string    `json:"http"`   // base URL of the HTTP entrance: card checks
-	Issuer    string    `json:"issuer"` // base URL of the issuers of access and PoPP tokens; they ask nobody for anything
-	Metrics   string    `json:"metrics"`
-	CA        string    `json:"ca"`
-	Practice  Account   `json:"practice"`
-	Relay     Account   `json:"relay"`
-	Operators []Login   `json:"operators"`
-	Insurers  []Mailbox `json:"insurers"`
+	Dir       string     `json:"dir"`
+	Seed      uint64     `json:"seed"` // of the invented world
+	Persons   int        `json:"persons"`
+	Config    string     `json:"config"`
+	Console   string     `json:"console"`
+	SMTP      string     `json:"smtp"`   // STARTTLS
+	SMTPS     string     `json:"smtps"`  // implicit TLS
+	HTTP      string     `json:"http"`   // base URL of the HTTP entrance: card checks
+	Issuer    string     `json:"issuer"` // base URL of the issuers of access and PoPP tokens; they ask nobody for anything
+	Metrics   string     `json:"metrics"`
+	CA        string     `json:"ca"`
+	Practice  Account    `json:"practice"`
+	Relay     Account    `json:"relay"`
+	Operators []Login    `json:"operators"`
+	Insurers  []Mailbox  `json:"insurers"`
+	Suppliers []Supplier `json:"suppliers,omitempty"` // whose machines do registered jobs at the desk
 }
 
 // Account may send mail.
@@ -233,6 +234,9 @@ func (p *Platform) found() (err error) {
 	}
 	p.cfg.Drill = p.cfg.Drill || p.opt.Drill
 	p.file = File{Dir: p.opt.Dir, Seed: p.opt.Seed, Persons: p.opt.Insured, Config: file, CA: filepath.Join(p.opt.Dir, "ca.crt")}
+	if err := p.supply(); err != nil {
+		return err
+	}
 	return p.accounts()
 }
 

@@ -3,25 +3,29 @@ package run
 import (
 	"context"
 	"crypto/ecdsa"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/drill"
 	"github.com/querschott/querschott/drill/attack"
+	"github.com/querschott/querschott/drill/demo"
 	"github.com/querschott/querschott/drill/issuer"
 	"github.com/querschott/querschott/ident"
 	"github.com/querschott/querschott/service/desk"
 )
 
-// employee is somebody with a credential of an insurer's employee; one request at a time.
+// employee is somebody with a credential of an insurer's employee, or a supplier's machine with a certificate; one request at a time.
 type employee struct {
 	p       *Platform
 	insurer *drill.Insurer
 	name    string
+	machine *demo.Supplier // nil: an employee
 	http    *http.Client
 
 	mu      sync.Mutex // guards the fields below
@@ -38,13 +42,32 @@ func (p *Platform) employee(in *drill.Insurer, name string) *employee {
 	return &employee{p: p, insurer: in, name: name, http: p.client()}
 }
 
+// supplier is an insurer's supplier's machine.
+func (p *Platform) supplier(s *demo.Supplier) (*employee, error) {
+	i := slices.IndexFunc(p.world.Insurers(), func(in *drill.Insurer) bool { return in.IK == s.IK })
+	if i < 0 {
+		return nil, fmt.Errorf("the supplier %s is of no insurer of this world", s.Actor)
+	}
+	cert, err := tls.LoadX509KeyPair(s.Cert, s.Key)
+	if err != nil {
+		return nil, err
+	}
+	return &employee{p: p, insurer: p.world.Insurers()[i], machine: s, http: p.client(cert)}, nil
+}
+
 // actor is what the platform calls the employee.
 func (e *employee) actor() querschott.Actor {
+	if e.machine != nil {
+		return e.machine.Actor
+	}
 	return querschott.Actor(string(e.insurer.IK) + "/" + e.name)
 }
 
-// login gets a token, if there is none that lasts.
+// login gets a token, if there is none that lasts; a machine needs none.
 func (e *employee) login(ctx context.Context) (access string, key *ecdsa.PrivateKey, err error) {
+	if e.machine != nil {
+		return "", nil, nil
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.client == nil {

@@ -83,7 +83,7 @@ func TestClerksComeBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	soon(t, "clerks come back", func() bool { w := s.traffic.staff(); return w.Again > 8 && w.Refused > 16 })
+	soon(t, "clerks come back", func() bool { w := sum(s.traffic.clerks); return w.Again > 8 && w.Refused > 16 })
 	known, err := p.node.Verifiers(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestClerksComeBack(t *testing.T) {
 	if err := b.openDoor(t.Context(), c, known); err != nil {
 		t.Fatal(err)
 	}
-	soon(t, "a clerk who came back is served", func() bool { return s.traffic.staff().Served > 0 })
+	soon(t, "a clerk who came back is served", func() bool { return sum(s.traffic.clerks).Served > 0 })
 	if err := s.close(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -29,6 +30,9 @@ type Platform struct {
 	node  *node.Client
 	http  *http.Client
 	tls   *tls.Config
+
+	mu    sync.Mutex // guards there, also while data are on their way
+	there map[*drill.Insurer]int
 }
 
 // patience is how long one request may take.
@@ -40,7 +44,7 @@ func Attach(ctx context.Context, dir string) (*Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Platform{file: *f}
+	p := &Platform{file: *f, there: map[*drill.Insurer]int{}}
 	cfg, err := node.LoadConfig(p.file.Config)
 	if err != nil {
 		return nil, err
@@ -124,9 +128,11 @@ func (p *Platform) serving(ctx context.Context, insurers []*drill.Insurer) error
 		shut, one.Compartment, one.To, p.file.Config)
 }
 
-// client is one caller's own connections.
-func (p *Platform) client() *http.Client {
-	return &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: p.tls.Clone(), ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 8}}
+// client is one caller's own connections, with the caller's certificate, if there is one.
+func (p *Platform) client(own ...tls.Certificate) *http.Client {
+	conf := p.tls.Clone()
+	conf.Certificates = own
+	return &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: conf, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 8}}
 }
 
 // throwawayPersons is how many insured persons a throwaway platform has.
@@ -190,9 +196,11 @@ const atOnce = 200
 
 // know brings the master data of an insurer's first persons into its cell, and returns how many there are.
 func (p *Platform) know(ctx context.Context, in *drill.Insurer, most int) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	first, persons := in.Persons()
 	persons = min(persons, most)
-	for from := 0; from < persons; from += atOnce {
+	for from := p.there[in]; from < persons; from += atOnce {
 		var list []drill.Person
 		for k := from; k < min(from+atOnce, persons); k++ {
 			list = append(list, p.world.Person(first+k))
@@ -200,6 +208,7 @@ func (p *Platform) know(ctx context.Context, in *drill.Insurer, most int) (int, 
 		if err := p.deliver(ctx, list...); err != nil {
 			return 0, err
 		}
+		p.there[in] = from + len(list)
 	}
 	return persons, nil
 }

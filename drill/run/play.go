@@ -84,7 +84,7 @@ func Play(ctx context.Context, opt Show) (*Course, error) {
 		if err != nil {
 			return err
 		}
-		w := (&traffic{clerks: clerks}).staff()
+		w := sum(clerks)
 		s.say("ordinary staff  %d looks at the desk, %d refused by a door, %d errors %s", w.Done, w.Refused, w.Errors, w.Trouble)
 		s.say("%s", s.Mail())
 		return nil
@@ -239,14 +239,14 @@ func (s *show) result(ctx context.Context, c *Course) error {
 // scope compares whom the platform says the credential reached with whom it did.
 func (s *show) scope(ctx context.Context, c *Course) error {
 	thefts := s.t.thefts(s.alarms)
-	_, ranked, err := s.t.source(ctx)
-	if err != nil {
+	if err := s.t.identify(ctx, thefts); err != nil {
 		return err
 	}
-	list := s.t.credentials(thefts, ranked)
+	list := credentials(thefts)
 	if len(list) == 0 {
 		return errors.New("the platform knows no credential of the attacker: it can't be asked whom it reached")
 	}
+	var err error
 	if c.Scope, _, err = s.t.compare(ctx, list); err != nil {
 		return err
 	}

@@ -32,12 +32,12 @@ var (
 )
 
 const (
-	noAdmin   = "rights and keys are administered through the control socket, where no employee comes"
-	noWork    = "it changes what all employees or practices do (work:), and a running platform has a few of them only"
-	noPartner = "no supplier's machine has a credential at the platform"
-	noJob     = "its job would have to be registered in the platform's policy of the early warning"
-	noToken   = "the drill does not tamper with tokens"
-	noUnseen  = "every event of the platform reaches its detectors"
+	noAdmin  = "rights and keys are administered through the control socket, where no employee comes"
+	noWork   = "it changes what all employees or practices do (work:), and a running platform has a few of them only"
+	noTicket = "the platform's suppliers have registered jobs and no maintenance, so it knows nobody who would need a ticket"
+	noJob    = "on the platform only suppliers' machines have registered jobs"
+	noToken  = "the drill does not tamper with tokens"
+	noUnseen = "every event of the platform reaches its detectors"
 )
 
 // unplayable says why an attack cannot be played against a running platform, "" if it can.
@@ -47,13 +47,13 @@ func unplayable(f *attack.Family) string {
 		return noWork
 	case noChannel[f.Who.Channel] != "":
 		return noChannel[f.Who.Channel]
-	case f.Who.Role == attack.Partner:
-		return noPartner
+	case f.Who.Role == attack.Partner && f.Reasons.Give != "job":
+		return noTicket
 	case noAction[f.Rate.Action] != "":
 		return noAction[f.Rate.Action]
 	case noChoice[f.Persons.Choose] != "":
 		return noChoice[f.Persons.Choose]
-	case f.Reasons.Give == "job":
+	case f.Who.Role != attack.Partner && f.Reasons.Give == "job":
 		return noJob
 	case f.From.Token != "valid":
 		return noToken

@@ -26,9 +26,11 @@ type Report struct {
 	Thefts     []Theft     `json:"credentials"`
 	Reopening  *Reopening  `json:"reopening,omitempty"`
 	Staff      Work        `json:"staff"`
-	Held       []string    `json:"wrongly_held"` // clerks, who only worked
+	Jobs       *Work       `json:"registered_jobs"` // of suppliers' machines; null: the platform has none
+	Held       []string    `json:"wrongly_held"`    // clerks and suppliers' machines that only worked
 	Cards      Work        `json:"cards"`
 	Conditions []Condition `json:"conditions"`
+	Unseen     []string    `json:"not_looked_at,omitempty"` // conditions of the real event that nothing here can look at
 	Passed     bool        `json:"passed"`
 }
 

@@ -165,7 +165,7 @@ func (s *stage) close(ctx context.Context) error {
 		return err
 	}
 	r.Mail.Held = held
-	r.Staff, r.Cards = s.traffic.staff(), s.traffic.cards()
+	r.Staff, r.Jobs, r.Cards = sum(s.traffic.clerks), s.traffic.jobs(), s.traffic.cards()
 	if r.Held, err = s.wronglyHeld(ctx); err != nil {
 		return err
 	}
@@ -182,7 +182,7 @@ func (s *stage) close(ctx context.Context) error {
 	return err
 }
 
-// wronglyHeld returns the clerks whose credentials were held since the beginning.
+// wronglyHeld returns the clerks and machines whose credentials were held since the beginning.
 func (s *stage) wronglyHeld(ctx context.Context) ([]string, error) {
 	list := []string{}
 	runs, err := s.p.node.Runs(ctx)
@@ -191,7 +191,7 @@ func (s *stage) wronglyHeld(ctx context.Context) ([]string, error) {
 		if r.Began.Before(s.begun) || !slices.ContainsFunc(r.Deeds, holds) {
 			continue
 		}
-		for _, c := range s.traffic.clerks {
+		for _, c := range slices.Concat(s.traffic.clerks, s.traffic.machines) {
 			if c.actor() == r.Alarm.Actor && !slices.Contains(list, string(c.actor())) {
 				list = append(list, string(c.actor()))
 			}
@@ -213,6 +213,13 @@ func (s *stage) nobodyHeld() {
 		fmt.Sprintf("%v; clerks were refused %d times by doors and came back %d times, %d questions were answered then and %d given up", s.report.Held, w.Refused, w.Again, w.Served, w.GivenUp))
 }
 
+// jobsWentOn is the condition about registered jobs: whatever happens, they are no attack. A door may stand in their way.
+func (s *stage) jobsWentOn() {
+	if j := s.report.Jobs; j != nil {
+		s.report.require("registered jobs went on", j.Errors == 0 && j.Held == 0 && j.Done > 0, fmt.Sprintf("%d looks, %d refused by doors, %d errors %s", j.Done, j.Refused, j.Errors, j.Trouble))
+	}
+}
+
 // falseAlarms counts the alarms about those who only worked.
 func (s *stage) falseAlarms(attackers map[querschott.Actor]bool) {
 	perDay := float64(s.alarms.others(attackers)) * (24 * time.Hour).Seconds() / s.report.Seconds
@@ -230,7 +237,13 @@ func Attack(ctx context.Context, p *Platform, f *attack.Family, opt Options) (*R
 	if f.Name == January {
 		most = 0
 	}
-	t, err := newThief(p, newLand(p.world, 400), f, opt.Seed, most)
+	l := newLand(p.world, 400)
+	if f.Who.Role == attack.Partner {
+		if l.machines, err = p.stealable(ctx); err != nil {
+			return nil, err
+		}
+	}
+	t, err := newThief(p, l, f, opt.Seed, most)
 	if err != nil {
 		return nil, err
 	}
@@ -270,33 +283,31 @@ func (s *stage) theft(ctx context.Context, t *thief) error {
 	}
 	s.falseAlarms(attackers)
 	s.opt.Progress("asking the platform whom the credentials reached")
-	first, ranked, err := t.source(ctx)
+	if err := t.identify(ctx, r.Thefts); err != nil {
+		return err
+	}
+	first, err := t.source(ctx)
 	if err != nil {
 		return err
 	}
 	var answer *scope.Answer
-	if list := t.credentials(r.Thefts, ranked); len(list) > 0 {
+	if list := credentials(r.Thefts); len(list) > 0 {
 		if r.Scope, answer, err = t.compare(ctx, list); err != nil {
 			return err
 		}
 	}
-	s.conditions(t, answer, first, ranked)
+	s.conditions(t, answer, first)
+	if t.family.Name == January {
+		r.Unseen = append(r.Unseen, "vintage window found (April 2021): the attack reads what is there today, and no dump of old copies is examined")
+	}
 	r.judge()
 	return nil
 }
 
-// credentials are what the platform calls the attacker's: as its alarms do, or else as its ledger does.
-func (t *thief) credentials(thefts []Theft, ranked map[querschott.CredentialID]int) (list []querschott.CredentialID) {
-	for _, th := range thefts {
-		if th.Credential != "" {
-			list = append(list, th.Credential)
-		}
-	}
-	if len(list) == len(thefts) {
-		return list
-	}
-	for c, persons := range ranked { // those who reached most of the leaked persons
-		if 2*persons >= min(leaked, len(t.got)) && !slices.Contains(list, c) {
+// credentials are what the platform calls the attacker's, as its alarms or its ledger do.
+func credentials(thefts []Theft) (list []querschott.CredentialID) {
+	for i := range thefts {
+		if c := thefts[i].Credential; c != "" {
 			list = append(list, c)
 		}
 	}
@@ -332,7 +343,7 @@ const (
 	maxContained = 1.0 // seconds after the cap was crossed
 )
 
-func (s *stage) conditions(t *thief, answer *scope.Answer, source querschott.CredentialID, ranked map[querschott.CredentialID]int) {
+func (s *stage) conditions(t *thief, answer *scope.Answer, source querschott.CredentialID) {
 	r := s.report
 	if t.family.Benign {
 		s.harmless()
@@ -366,27 +377,10 @@ func (s *stage) conditions(t *thief, answer *scope.Answer, source querschott.Cre
 		}
 		r.require("wrong statement impossible without evidence grade: the insurer's answer has the grade "+string(grade), r.Scope.Grade == string(grade), r.Scope.Grade)
 		if r.Reached > 0 {
-			r.require(sourceFirst, t.owns(source, r.Thefts, ranked), string(source))
+			r.require(sourceFirst, source != "" && slices.Contains(credentials(r.Thefts), source), string(source))
 		}
 	}
 	s.ordinary()
-}
-
-// owns reports whether a credential is the attacker's: an alarm says so, or it alone reached every person that was asked about.
-func (t *thief) owns(c querschott.CredentialID, thefts []Theft, ranked map[querschott.CredentialID]int) bool {
-	named := false
-	for _, th := range thefts {
-		if named = named || th.Credential != ""; th.Credential == c && c != "" {
-			return true
-		}
-	}
-	all, others := min(leaked, len(t.got)), 0
-	for o, n := range ranked {
-		if o != c && n == all {
-			others++
-		}
-	}
-	return !named && c != "" && ranked[c] == all && others == 0
 }
 
 // harmless are the conditions about what only looks like an attack.
@@ -410,6 +404,7 @@ func (s *stage) ordinary() {
 	r.require("0 mails lost", r.Mail.Lost == 0, fmt.Sprint(r.Mail.Lost))
 	r.require("ordinary staff were not disturbed", r.Staff.Errors == 0 && r.Staff.Done > 0, fmt.Sprintf("%d looks, %d errors %s", r.Staff.Done, r.Staff.Errors, r.Staff.Trouble))
 	s.nobodyHeld()
+	s.jobsWentOn()
 	r.require("card checks went on", r.Cards.Errors == 0 && r.Cards.Done > 0, fmt.Sprintf("%d checks, %d errors %s", r.Cards.Done, r.Cards.Errors, r.Cards.Trouble))
 }
 

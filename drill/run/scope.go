@@ -61,11 +61,37 @@ func (t *thief) prove(ctx context.Context, q scope.Question, persons uint64) (*b
 	return &good, nil // that it does not verify is the result
 }
 
+// identify asks the platform's ledger for the credentials that no alarm has named: who saw one of those persons, by the attacker's name.
+// Whoever got nobody's data is left out.
+func (t *thief) identify(ctx context.Context, thefts []Theft) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, h := range t.order {
+		if thefts[i].Credential != "" || len(h.got) == 0 {
+			continue
+		}
+		var one whom
+		for one = range h.got {
+			break
+		}
+		seen, err := t.p.node.Who(ctx, node.WhoRequest{Insurer: one.insurer, Person: one.number.Reveal(), From: t.since, To: time.Now().Add(time.Second)})
+		if err != nil {
+			return err
+		}
+		for _, s := range seen.List {
+			if s.Actor == h.actor() {
+				thefts[i].Credential = s.Credential
+			}
+		}
+	}
+	return nil
+}
+
 // leaked is how many of the persons in a dump are asked about to find where it came from.
 const leaked = 12
 
 // source ranks the credentials by how many of some leaked persons each of them reached, and returns the first.
-func (t *thief) source(ctx context.Context) (querschott.CredentialID, map[querschott.CredentialID]int, error) {
+func (t *thief) source(ctx context.Context) (querschott.CredentialID, error) {
 	count := map[querschott.CredentialID]int{}
 	asked := 0
 	for w := range t.got {
@@ -76,11 +102,11 @@ func (t *thief) source(ctx context.Context) (querschott.CredentialID, map[quersc
 			Insurer: w.insurer, Person: w.number.Reveal(), From: t.since, To: time.Now().Add(time.Second),
 		})
 		if err != nil {
-			return "", nil, err
+			return "", err
 		}
 		by := map[querschott.CredentialID]bool{}
 		for _, s := range seen.List {
-			if s.Role == querschott.RoleStaff && s.Result != scope.Refused {
+			if (s.Role == querschott.RoleStaff || s.Role == querschott.RolePartner) && s.Result != scope.Refused {
 				by[s.Credential] = true
 			}
 		}
@@ -92,9 +118,9 @@ func (t *thief) source(ctx context.Context) (querschott.CredentialID, map[quersc
 		return cmp.Or(count[b]-count[a], cmp.Compare(a, b))
 	})
 	if len(ranked) == 0 {
-		return "", count, nil
+		return "", nil
 	}
-	return ranked[0], count, nil
+	return ranked[0], nil
 }
 
 // perInsurer reports whether the answer's numbers of persons are the distinct ones of each insurer.

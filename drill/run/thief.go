@@ -14,21 +14,25 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/drill"
 	"github.com/querschott/querschott/drill/attack"
+	"github.com/querschott/querschott/drill/demo"
 	"github.com/querschott/querschott/service/desk"
 )
 
 // deskHolders is how many employees of each role an insurer has for attacks.
 const deskHolders = 30
 
-// land is the platform as attacks see it: the insurers of its world, whose desks they may use.
+// land is the platform as attacks see it: the insurers of its world, whose desks they may use. One goroutine uses it.
 type land struct {
 	world  *drill.World
 	known  int // persons of each insurer whose data are there, at most
 	number []attack.Insurer
+
+	nobody   *rand.Rand             // draws numbers that nobody has
+	machines map[int]*demo.Supplier // of suppliers that attacks may use, by insurer
 }
 
 func newLand(w *drill.World, known int) *land {
-	l := &land{world: w, known: known}
+	l := &land{world: w, known: known, nobody: rand.New(rand.NewPCG(1, 0x6e6f))}
 	for _, in := range w.Insurers() {
 		_, persons := in.Persons()
 		l.number = append(l.number, attack.Insurer{IK: in.IK, Persons: min(persons, known)})
@@ -39,8 +43,11 @@ func newLand(w *drill.World, known int) *land {
 func (l *land) Insurers() []attack.Insurer { return l.number }
 
 func (l *land) Holders(insurer int, c attack.Channel, role string) int {
-	if c != attack.Desk || role == attack.Partner || insurer < 0 {
+	switch {
+	case c != attack.Desk || insurer < 0 || role == attack.Partner && l.machines[insurer] == nil:
 		return 0
+	case role == attack.Partner:
+		return 1
 	}
 	return deskHolders
 }
@@ -58,7 +65,7 @@ func (l *land) Known(h attack.Holder, _ attack.Choice, most int) []int {
 func (l *land) person(insurer, person int) (querschott.IK, querschott.KVNR) {
 	in := l.world.Insurers()[insurer]
 	if person < 0 {
-		digits := fmt.Sprintf("Z%08d", rand.IntN(100_000_000))
+		digits := fmt.Sprintf("Z%08d", l.nobody.IntN(100_000_000))
 		return in.IK, querschott.KVNR(digits + string(querschott.KVNRCheckDigit(digits)))
 	}
 	first, _ := in.Persons()
@@ -141,8 +148,14 @@ func newThief(p *Platform, l *land, f *attack.Family, seed uint64, most time.Dur
 	}
 	tag := freshTag()
 	for _, h := range t.run.Holders() {
-		in := l.world.Insurers()[h.Insurer]
-		t.hands[h] = &hand{employee: p.employee(in, fmt.Sprintf("%s.%d.%s", h.Role, h.Number, tag)), got: map[whom]bool{}}
+		who := p.employee(l.world.Insurers()[h.Insurer], fmt.Sprintf("%s.%d.%s", h.Role, h.Number, tag))
+		if h.Role == attack.Partner {
+			var err error
+			if who, err = p.supplier(l.machines[h.Insurer]); err != nil {
+				return nil, err
+			}
+		}
+		t.hands[h] = &hand{employee: who, got: map[whom]bool{}}
 	}
 	if len(t.hands) == 0 {
 		return nil, errNobody
@@ -286,7 +299,8 @@ func (t *thief) grab(ctx context.Context, a attack.Access) (attack.Outcome, erro
 	}
 	t.latest = begin
 	t.mu.Unlock()
-	came, answer, err := h.read(ctx, insurer, who, reasonOf(a.Reason))
+	// A request that is under way when the attack's time is over is waited for: whose data it brings is part of the truth.
+	came, answer, err := h.read(context.WithoutCancel(ctx), insurer, who, t.reasonOf(h, a.Reason))
 	if err != nil {
 		return attack.Outcome{Result: attack.Denied}, err
 	}
@@ -318,13 +332,16 @@ func (t *thief) last() time.Time {
 	return t.latest
 }
 
-// reasonOf writes a reason as the desk wants one: it is mandatory, so whoever has none gives the same for all.
-func reasonOf(r attack.Reason) desk.Reason {
+// reasonOf writes a reason as the desk wants one: it is mandatory, so whoever has none gives the same for all. An attack names a
+// job that is registered for another supplier's machine, honest work its own.
+func (t *thief) reasonOf(h *hand, r attack.Reason) desk.Reason {
 	switch r.Kind {
 	case "new", "copied":
 		return desk.Reason(fmt.Sprintf("case:VG-%d", r.Number%1_000_000_000))
 	case "job":
-		return desk.Reason(fmt.Sprintf("job:%d", r.Number%1_000_000_000))
+		list := t.p.file.Suppliers
+		i := slices.IndexFunc(list, func(s demo.Supplier) bool { return (s.Actor == h.actor()) == t.family.Benign })
+		return desk.Reason(list[i].Job)
 	default:
 		return "case:VG-0000"
 	}

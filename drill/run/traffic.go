@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,12 +30,16 @@ type traffic struct {
 	sender  *drill.Sender
 	checker *drill.Checker
 	clerks  []*clerk
+
+	machines []*clerk     // of suppliers, each at its registered job
+	cardTold atomic.Int64 // when a practice's refused card check first named incident and status page, Unix ns
 }
 
 // clerk is an employee who works: someone calls, the clerk looks.
 type clerk struct {
 	*employee
 	first, persons              int
+	job                         desk.Reason // of a machine, which reads one after the other for it; "" of people
 	done, refused, held, failed atomic.Uint64
 	again, served, gaveUp       atomic.Uint64
 	trouble                     atomic.Pointer[string]
@@ -72,12 +78,15 @@ func newTraffic(ctx context.Context, p *Platform, v volume) (*traffic, error) {
 	}
 	cards := &cards{p: p, clients: map[*drill.Practice]*issuer.Client{}, known: map[int]bool{}}
 	t.checker, err = drill.NewChecker(drill.CheckerConfig{
-		World: p.world, URL: p.file.HTTP, TLS: p.tls.Clone(), Access: cards.access, Presence: cards.presence, Ready: cards.ready, Practices: 10, Rate: v.checks, Seed: v.seed,
+		World: p.world, URL: p.file.HTTP, TLS: p.tls.Clone(), Access: cards.access, Presence: cards.presence, Ready: cards.ready, Refused: t.cardRefused, Practices: 10, Rate: v.checks, Seed: v.seed,
 	})
 	if err != nil {
 		return nil, err
 	}
-	t.clerks, err = p.clerks(ctx, v.insurers, v.clerks, v.known)
+	if t.clerks, err = p.clerks(ctx, v.insurers, v.clerks, v.known); err != nil {
+		return nil, err
+	}
+	t.machines, err = p.atTheirJobs(ctx, v.known)
 	return t, err
 }
 
@@ -105,7 +114,7 @@ func (t *traffic) run(ctx context.Context, pause time.Duration) error {
 	var g errgroup.Group
 	g.Go(func() error { return t.sender.Run(ctx) })
 	g.Go(func() error { return t.checker.Run(ctx) })
-	for i, c := range t.clerks {
+	for i, c := range slices.Concat(t.clerks, t.machines) {
 		g.Go(func() error { return c.work(ctx, rand.New(rand.NewPCG(uint64(i), 0x636c)), pause) })
 	}
 	return g.Wait()
@@ -115,9 +124,12 @@ func (t *traffic) run(ctx context.Context, pause time.Duration) error {
 func (c *clerk) work(ctx context.Context, rng *rand.Rand, pause time.Duration) error {
 	mine := rng.Perm(c.persons)
 	mine = mine[:min(len(mine), 12)]
-	for {
+	for n := 0; ; n++ {
 		who := c.p.world.Person(c.first + mine[rng.IntN(len(mine))])
 		reason := desk.Reason(fmt.Sprintf("case:VG-%d-%d", who.Index, rng.IntN(3)))
+		if c.job != "" {
+			who, reason = c.p.world.Person(c.first+n%c.persons), c.job
+		}
 		over := c.attend(ctx, func() bool { return wait(ctx, time.Duration((0.5+rng.Float64())*float64(pause))) == nil }, func() (*drill.DeskAnswer, error) {
 			_, a, err := c.read(ctx, c.insurer.IK, who.Number, reason)
 			return a, err
@@ -180,9 +192,18 @@ func (c *clerk) fail(why string) {
 	c.trouble.Store(&why)
 }
 
-// staff sums up what became of the clerks' work.
-func (t *traffic) staff() (w Work) {
-	for _, c := range t.clerks {
+// jobs is what became of the registered jobs, nil if the platform has none.
+func (t *traffic) jobs() *Work {
+	if len(t.machines) == 0 {
+		return nil
+	}
+	w := sum(t.machines)
+	return &w
+}
+
+// sum is what became of the work of some.
+func sum(list []*clerk) (w Work) {
+	for _, c := range list {
 		w.Done, w.Refused, w.Errors = w.Done+c.done.Load(), w.Refused+c.refused.Load(), w.Errors+c.failed.Load()
 		w.Again, w.Served, w.GivenUp, w.Held = w.Again+c.again.Load(), w.Served+c.served.Load(), w.GivenUp+c.gaveUp.Load(), w.Held+c.held.Load()
 		if s := c.trouble.Load(); s != nil {
@@ -215,6 +236,17 @@ func told(a *drill.DeskAnswer) bool {
 		Page     string `json:"status_page"`
 	}
 	return json.Unmarshal(a.Body, &p) == nil && p.Incident != "" && p.Page != "" && a.RetryAfter != ""
+}
+
+// cardRefused notes when a practice is first told why a check is refused and where to look.
+func (t *traffic) cardRefused(a *drill.CardAnswer) {
+	var e struct {
+		Text string `json:"error_description"`
+		Page string `json:"error_uri"`
+	}
+	if json.Unmarshal(a.Body, &e) == nil && e.Page != "" && strings.Contains(e.Text, incidentRef) && a.RetryAfter != "" {
+		t.cardTold.CompareAndSwap(0, time.Now().UnixNano())
+	}
 }
 
 // cards are the practices' ways to tokens.
