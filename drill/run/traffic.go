@@ -49,6 +49,10 @@ type clerk struct {
 // clerkTries is how often a clerk asks before the caller is told to phone again tomorrow.
 const clerkTries = 8
 
+// caseload is how many persons a clerk works for: fewer than half of what may be reached in a minute, as the detectors are twice as
+// sharp about a door that opens in stages.
+const caseload = 9
+
 // volume says how much ordinary work there is.
 type volume struct {
 	mails, checks float64 // a second
@@ -123,7 +127,7 @@ func (t *traffic) run(ctx context.Context, pause time.Duration) error {
 // work looks somebody up, again and again: the same persons rather than always others, as there are cases.
 func (c *clerk) work(ctx context.Context, rng *rand.Rand, pause time.Duration) error {
 	mine := rng.Perm(c.persons)
-	mine = mine[:min(len(mine), 12)]
+	mine = mine[:min(len(mine), caseload)]
 	for n := 0; ; n++ {
 		who := c.p.world.Person(c.first + mine[rng.IntN(len(mine))])
 		reason := desk.Reason(fmt.Sprintf("case:VG-%d-%d", who.Index, rng.IntN(3)))

@@ -76,7 +76,7 @@ func labels(language string) map[string]string {
 		"who": {"Wer", "Who"}, "headers": {"Kopfzeilen:", "Headers:"}, "none": {"ohne Inhalt", "no body"}, "skip": {"Zum Inhalt", "To the content"},
 		"who.": {"Jeder; niemand wird erkannt.", "Everybody; nobody is identified."}, "path": {"Pfad", "path"}, "query": {"Anfrage", "query"},
 		"who.token":    {"Access-Token mit DPoP-Nachweis.", "Access token with a DPoP proof."},
-		"who.staff":    {"Access-Token mit DPoP-Nachweis, oder angemeldet mit Passwort und zweitem Faktor.", "Access token with a DPoP proof, or logged in with password and second factor."},
+		"who.staff":    {"Access-Token mit DPoP-Nachweis, oder angemeldet mit Passwort und zweitem Faktor; das Gerät eines Lieferanten mit seinem Zertifikat.", "Access token with a DPoP proof, or logged in with password and second factor; a supplier's machine by its certificate."},
 		"who.presence": {"Access-Token mit DPoP-Nachweis, und PoPP-Token.", "Access token with a DPoP proof, and a PoPP token."},
 		"header":       {"Kopfzeile", "header"}, "language": {"English", "Deutsch"},
 	}

@@ -165,6 +165,7 @@ func securitySchemes() map[string]*SecurityScheme {
 		"presence": {
 			Type: "apiKey", In: "header", Name: "PoPP", Description: "Proof of patient presence (gemSpec_PoPP_Service 1.0.0).",
 		},
+		"certificate": {Type: "mutualTLS", Description: "Certificate of a machine that does one insurer's jobs (http.machines)."},
 		"session": {
 			Type: "apiKey", In: "cookie", Name: "__Host-querschott-session",
 			Description: "Session of a person who has logged in with password and second factor (POST /session). Each request has the session's csrf value in the header X-Csrf-Token.",
@@ -216,7 +217,7 @@ func (r Route) security() *[]map[string][]string {
 	case "presence":
 		list = append(list, map[string][]string{"token": {}, "presence": {}})
 	case "staff":
-		list = append(list, map[string][]string{"token": {}}, map[string][]string{"session": {}})
+		list = append(list, map[string][]string{"token": {}}, map[string][]string{"certificate": {}}, map[string][]string{"session": {}})
 	}
 	return &list
 }
