@@ -64,6 +64,7 @@ type Options struct {
 const (
 	before  = 4 * time.Second  // of ordinary work alone
 	longest = 20 * time.Second // of an attack
+	patient = 3 * time.Minute  // of one that ends by itself, and of what must come: a machine may be busy
 	after   = 2 * time.Second
 	pause   = 1500 * time.Millisecond // between what one clerk looks up
 )
@@ -257,7 +258,11 @@ func Attack(ctx context.Context, p *Platform, f *attack.Family, opt Options) (*R
 		return nil, err
 	}
 	opt.Progress("%s", f.Text)
-	attacking, end := context.WithTimeout(ctx, longest)
+	limit := longest
+	if f.Name == January {
+		limit = patient
+	}
+	attacking, end := context.WithTimeout(ctx, limit)
 	err = t.play(attacking)
 	end()
 	if !f.Benign {

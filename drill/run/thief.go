@@ -91,7 +91,7 @@ type thief struct {
 
 	mu            sync.Mutex // guards the fields below, and those of the hands
 	got           map[whom]bool
-	first, latest time.Time // of all requests
+	first, latest time.Time // of all requests: begin of the first, answer to the last
 	order         []*hand
 }
 
@@ -249,7 +249,11 @@ const (
 // knock waits until the platform's first alarm about the attacker is heard, and until every credential that it has warned of is refused: on a
 // busy machine the attack may be over before. Whoever knocks asks for the last person of the own insurer again.
 func (t *thief) knock(ctx context.Context, heard *alarms) error {
-	knocking, end := context.WithTimeout(ctx, longest)
+	limit := longest
+	if t.metCap() {
+		limit = patient
+	}
+	knocking, end := context.WithTimeout(ctx, limit)
 	defer end()
 	for {
 		warned, free := t.warned(heard)
@@ -267,17 +271,27 @@ func (t *thief) knock(ctx context.Context, heard *alarms) error {
 	}
 }
 
-// warned reports whether an alarm is about one of the credentials in use, and returns the last requests of those that are not held yet.
+// metCap reports whether a credential was refused for a cap: the platform must say so, however busy the machine is.
+func (t *thief) metCap() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.ContainsFunc(t.order, func(h *hand) bool { return !h.capped.IsZero() })
+}
+
+// warned reports whether an alarm is about one of the credentials in use, and about each that met a cap, and returns the last requests of
+// those that are not held yet.
 func (t *thief) warned(heard *alarms) (one bool, free []attack.Access) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	silent := false
 	for _, h := range t.order {
 		at, _ := heard.about(h.actor())
+		silent = silent || at.IsZero() && !h.capped.IsZero()
 		if one = one || !at.IsZero(); !at.IsZero() && h.contained.IsZero() {
 			free = append(free, h.asked)
 		}
 	}
-	return one, free
+	return one && !silent, free
 }
 
 // grab makes one request and notes what came of it.
@@ -312,6 +326,7 @@ func (t *thief) grab(ctx context.Context, a attack.Access) (attack.Outcome, erro
 func (t *thief) note(h *hand, w whom, o attack.Outcome, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.latest = now // the ledger's entry may be as late
 	switch {
 	case w.number != "":
 		if !h.capped.IsZero() && !h.got[w] {
@@ -325,7 +340,7 @@ func (t *thief) note(h *hand, w whom, o attack.Outcome, now time.Time) {
 	}
 }
 
-// last is when the attacker made the last request.
+// last is when the attacker was answered last.
 func (t *thief) last() time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
