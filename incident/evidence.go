@@ -111,6 +111,24 @@ func (e *Evidence) Clear() (Clearance, bool) {
 	return Clearance{&c}, true
 }
 
+// Clear gives the permission as [Evidence.Clear] does, unless something else that stands in the case says that these persons
+// were or may have been reached: a case never denies what it states.
+func (c *Case) Clear(e *Evidence) (Clearance, bool) {
+	if e == nil || slices.ContainsFunc(c.Standing(Finding), func(o Entry) bool { return o.Evidence.against(e) }) {
+		return Clearance{}, false
+	}
+	return e.Clear()
+}
+
+// against reports whether evidence says that somebody was or may have been reached of whom the other says that nobody was.
+func (e *Evidence) against(o *Evidence) bool {
+	found := e.Grade == scope.GradePossible || e.Grade == scope.GradeReached || e.Grade == LeftTheHouse
+	insurer := e.Insurer == "" || o.Insurer == "" || e.Insurer == o.Insurer
+	data := e.Data == "" || o.Data == "" || e.Data == o.Data
+	apart := !e.From.IsZero() && !e.To.IsZero() && (!e.From.Before(o.To) || !o.From.Before(e.To))
+	return found && insurer && data && !apart
+}
+
 // Sentence is the public sentence with what it rests on, "" without permission.
 func (c Clearance) Sentence(language string) string {
 	if c.of == nil {
@@ -119,6 +137,9 @@ func (c Clearance) Sentence(language string) string {
 	whose := map[string]string{"de": "aller Kassen", "en": "of all insurers"}[language]
 	if c.of.Insurer != "" {
 		whose = map[string]string{"de": "der Kasse ", "en": "of insurer "}[language] + string(c.of.Insurer)
+	}
+	if n, ok := c.of.credentials(); ok { // more was not looked at
+		whose += map[string]string{"de": " durch die erfragten Ausweise (", "en": " by the credentials asked about ("}[language] + n + ")"
 	}
 	form := "No data %s affected between %s and %s: the ledger excludes it (E2%s)."
 	if language == "de" {
@@ -159,6 +180,14 @@ const (
 // OfHeld reports whether evidence was found by the platform about held credentials.
 func (e *Evidence) OfHeld() bool { return strings.HasPrefix(e.Source, heldSource) }
 
+// credentials returns how many the ledger was asked about.
+func (e *Evidence) credentials() (string, bool) {
+	if n, ok := strings.CutPrefix(e.Source, heldSource); ok {
+		return n, true
+	}
+	return strings.CutPrefix(e.Source, scopeSource)
+}
+
 // SourceIn says in a language where evidence comes from. What somebody has written stays as it was written.
 func (e *Evidence) SourceIn(language string) string {
 	for prefix, german := range map[string]string{heldSource: "Zugriffsbuch, gesperrte Ausweise: ", scopeSource: "Zugriffsbuch, Ausweise: "} {
@@ -170,7 +199,8 @@ func (e *Evidence) SourceIn(language string) string {
 }
 
 // FromScope makes evidence of what the ledger's index answered, one for each insurer that it looked at. keysHeld says that no
-// key was released beside the ledger's way; without it nothing is excluded.
+// key was released beside the ledger's way; without it nothing is excluded, nor if the ledger doesn't know a credential: then
+// nothing shows that it is written as the ledger would write it.
 func FromScope(a *scope.Answer, keysHeld bool) []Evidence {
 	var list []Evidence
 	for i := range a.Insurers {
@@ -188,7 +218,7 @@ func FromScope(a *scope.Answer, keysHeld bool) []Evidence {
 				e.Logs = append(e.Logs, h)
 			}
 		}
-		if e.Grade == scope.GradeExcluded && !e.excludes() {
+		if e.Grade == scope.GradeExcluded && (!e.excludes() || len(a.Unknown) > 0) {
 			e.Grade = scope.GradeNoSign
 		}
 		list = append(list, e)

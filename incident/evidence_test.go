@@ -74,6 +74,65 @@ func TestGradesNeedWhatBelongsToThem(t *testing.T) {
 	}
 }
 
+// TestCaseNeverDeniesWhatItStates puts findings of all kinds beside one that excludes an insurer.
+func TestCaseNeverDeniesWhatItStates(t *testing.T) {
+	excluded := proof(scope.GradeExcluded)
+	reached := func(in querschott.IK, change func(*Evidence)) Evidence {
+		e := proof(scope.GradeReached)
+		e.Insurer, e.Bounds = in, &scope.Bounds{Lower: 1, Best: 1, Upper: 1}
+		if change != nil {
+			change(&e)
+		}
+		return e
+	}
+	for name, c := range map[string]struct {
+		beside Evidence
+		say    bool
+	}{
+		"somebody of the same insurer":  {reached(excluded.Insurer, nil), false},
+		"of an insurer who isn't named": {reached("", nil), false},
+		"of another insurer":            {reached("104212059", nil), true},
+		"perhaps somebody":              {Evidence{Grade: scope.GradePossible, Insurer: excluded.Insurer, Source: "x", Bounds: &scope.Bounds{Upper: 3}}, false},
+		"a copy of the data":            {Evidence{Grade: LeftTheHouse, Source: "x", Match: "bait 7"}, false},
+		"before that": {reached(excluded.Insurer, func(e *Evidence) {
+			e.From, e.To = excluded.From.Add(-time.Hour), excluded.From
+		}), true},
+		"no sign": {Evidence{Grade: scope.GradeNoSign, Source: "x"}, true},
+	} {
+		d := newDesk(t)
+		ref := d.begin().Ref
+		d.add(ref, Entry{Kind: Finding, By: "anna", Evidence: &excluded})
+		with := d.add(ref, Entry{Kind: Finding, By: "anna", Evidence: &c.beside})
+		if _, say := with.Clear(&excluded); say != c.say {
+			t.Errorf("%s: it may be said: %t, want %t", name, say, c.say)
+		}
+		if c.say {
+			continue
+		}
+		none := Evidence{Grade: NotExamined}
+		put := d.add(ref, Entry{Kind: Correction, By: "anna", Supersedes: with.Version, As: Finding, Why: "it was another case", Evidence: &none})
+		if _, say := put.Clear(&excluded); !say {
+			t.Errorf("%s, corrected: it may not be said", name)
+		}
+	}
+	if _, say := (&Case{}).Clear(nil); say {
+		t.Error("nothing at all gives the permission")
+	}
+}
+
+// TestSentenceSaysWhatWasAsked: the ledger was asked about credentials, so nothing is said about others.
+func TestSentenceSaysWhatWasAsked(t *testing.T) {
+	e := proof(scope.GradeExcluded)
+	for source, want := range map[string]string{
+		scopeSource + "2": " by the credentials asked about (2) affected ", HeldSource(1): " by the credentials asked about (1) affected ", "an expert": "109500969 affected ",
+	} {
+		e.Source = source
+		if c, _ := e.Clear(); !strings.Contains(c.Sentence("en"), want) {
+			t.Errorf("%s: %q", source, c.Sentence("en"))
+		}
+	}
+}
+
 func TestWordingsOfInnocence(t *testing.T) {
 	d := newDesk(t)
 	ref := d.begin().Ref
@@ -115,7 +174,11 @@ func TestEvidenceFromScope(t *testing.T) {
 			t.Errorf("keys held %t: %v, want %s", keys, got, want)
 		}
 	}
-	a.Coverage = 0.5
+	a.Unknown = a.Question.Credentials
+	if list := FromScope(a, true); list[0].Grade != scope.GradeNoSign || list[1].Grade != scope.GradeReached {
+		t.Errorf("the ledger knows no such credential, and the grades are %s and %s", list[0].Grade, list[1].Grade)
+	}
+	a.Unknown, a.Coverage = nil, 0.5
 	if e := FromScope(a, true)[0]; e.Grade != scope.GradeNoSign {
 		t.Errorf("half of it looked at, and the grade is %s", e.Grade)
 	}

@@ -110,7 +110,7 @@ func (v exportView) Percent(f float64) string {
 
 // Clear returns the sentence that no data are affected, if the evidence permits it.
 func (v exportView) Clear(e *Evidence) string {
-	c, _ := e.Clear()
+	c, _ := v.Case.Clear(e)
 	return c.Sentence(v.Lang)
 }
 

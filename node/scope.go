@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"net/http"
+	"path"
+	"slices"
 	"time"
 
 	"github.com/querschott/querschott"
@@ -27,9 +29,24 @@ func (n *Node) openScope(context.Context) error {
 	return err
 }
 
+// haveLogs refuses insurers whose log is not here: "nobody" would not be an answer about them.
+func (n *Node) haveLogs(list []querschott.IK) error {
+	for _, in := range list {
+		named := func(origin string) bool { return path.Base(path.Dir(origin)) == string(in) }
+		_, err := querschott.ParseIK(string(in))
+		if _, here := n.byIK[in]; !here && (err != nil || !slices.ContainsFunc(n.ledger.Origins(), named)) {
+			return querschott.Refuse(querschott.CodeNotFound, "there is no insurer %.20q here", string(in))
+		}
+	}
+	return nil
+}
+
 // Scope says which persons the credentials reached: everything that the ledger has acknowledged by now is looked at. The
 // question is recorded first.
 func (n *Node) Scope(ctx context.Context, q scope.Question) (*scope.Answer, error) {
+	if err := n.haveLogs(q.Insurers); err != nil {
+		return nil, err
+	}
 	if err := n.recordQuestion(ctx, q); err != nil {
 		return nil, err
 	}
@@ -174,6 +191,9 @@ func (c *Client) ScopeRebuild(ctx context.Context) error {
 
 // ScopeProof makes the proof of a question's answer, which [scope.Verify] checks anywhere. The question is recorded first.
 func (n *Node) ScopeProof(ctx context.Context, q scope.Question) (*scope.Proof, error) {
+	if err := n.haveLogs(q.Insurers); err != nil {
+		return nil, err
+	}
 	if err := n.recordQuestion(ctx, q); err != nil {
 		return nil, err
 	}

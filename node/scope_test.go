@@ -66,6 +66,13 @@ func TestScopeIsExact(t *testing.T) {
 	}
 	exact("made again")
 
+	unknown := q
+	unknown.Credentials = append(slices.Clone(q.Credentials), "staff:nobody")
+	a, err := NewClient(h.cfg).Scope(t.Context(), unknown)
+	if err != nil || !slices.Equal(a.Unknown, unknown.Credentials[1:]) || a.Total.Best != 6 {
+		t.Errorf("a credential that the ledger does not know, beside one that it knows: %+v, %v", a, err)
+	}
+
 	q.To = time.Now()
 	proved, err := NewClient(h.cfg).ScopeProof(t.Context(), q.Question)
 	if err != nil {
@@ -124,6 +131,15 @@ func TestScopeRefuses(t *testing.T) {
 	} {
 		if a, err := c.Scope(t.Context(), q); querschott.CodeOf(err) != querschott.CodeInvalid {
 			t.Errorf("%s: %+v, %v", name, a, err)
+		}
+	}
+	for _, in := range []querschott.IK{"109500969", "123", "platform", ""} { // nobody's log answers for an insurer who is not here
+		q := scope.Question{Credentials: []querschott.CredentialID{"c"}, From: now.Add(-time.Hour), To: now, Insurers: []querschott.IK{h.world.Insurers()[0].IK, in}}
+		if a, err := c.Scope(t.Context(), ScopeRequest{Question: q}); querschott.CodeOf(err) != querschott.CodeNotFound {
+			t.Errorf("insurer %q: %+v, %v", in, a, err)
+		}
+		if p, err := c.ScopeProof(t.Context(), q); querschott.CodeOf(err) != querschott.CodeNotFound {
+			t.Errorf("proof of insurer %q: %+v, %v", in, p, err)
 		}
 	}
 	digest := sha256.Sum256([]byte("not a number"))

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/querschott/querschott"
 )
 
 // Ask answers a question as of now: it first reads what the ledger has acknowledged. A damaged index is made again.
@@ -56,6 +58,7 @@ func (s *Scope) answer(q *Question, asOf time.Time) (*Answer, error) {
 		return nil, err
 	}
 	a.cover(q, s.gaps(q))
+	a.Unknown = s.unknown(q.Credentials)
 	for _, t := range tallies {
 		a.add(t)
 	}
@@ -66,6 +69,17 @@ func (s *Scope) answer(q *Question, asOf time.Time) (*Answer, error) {
 		a.Total.Lower, a.Total.Best, a.Total.Upper = a.Total.Lower+r.Bounds.Lower, a.Total.Best+r.Bounds.Best, a.Total.Upper+r.Bounds.Upper
 	}
 	return a, nil
+}
+
+// unknown returns the credentials that are in no log, whatever time and insurer are asked for.
+func (s *Scope) unknown(list []querschott.CredentialID) (none []querschott.CredentialID) {
+	for _, c := range list {
+		known := func(b *book) bool { return b.credentials.find(b.credential(c)) > 0 }
+		if !slices.ContainsFunc(s.books, known) {
+			none = append(none, c)
+		}
+	}
+	return none
 }
 
 // gaps says what could not be looked at.

@@ -21,12 +21,13 @@ type Answer struct {
 	AsOf     time.Time `json:"as_of"` // everything that the ledger had acknowledged then is looked at
 	// Coverage is which part of the time asked for was looked at completely, 0 to 1. Below 1 the lower bounds hold and the
 	// upper bounds do not.
-	Coverage float64  `json:"coverage"`
-	Gaps     []string `json:"gaps,omitempty"` // what was not looked at, and why
-	Sealed   int64    `json:"sealed_until"`   // seconds since 1970 UTC: what came before is in rounds and can be proved
-	Total    Bounds   `json:"total"`          // sums over the insurers: one person at two insurers counts twice
-	Insurers []Reach  `json:"insurers"`       // by IK; those that have a log. "" is what concerns no insurer
-	Heads    []Head   `json:"heads"`          // of the logs that were looked at: the roots that the answer rests on
+	Coverage float64                   `json:"coverage"`
+	Gaps     []string                  `json:"gaps,omitempty"`    // what was not looked at, and why
+	Sealed   int64                     `json:"sealed_until"`      // seconds since 1970 UTC: what came before is in rounds and can be proved
+	Total    Bounds                    `json:"total"`             // sums over the insurers: one person at two insurers counts twice
+	Unknown  []querschott.CredentialID `json:"unknown,omitempty"` // credentials under which the ledger has nobody's data: misspelt, or never used
+	Insurers []Reach                   `json:"insurers"`          // by IK; those that have a log. "" is what concerns no insurer
+	Heads    []Head                    `json:"heads"`             // of the logs that were looked at: the roots that the answer rests on
 }
 
 // Bounds are how many persons were reached.

@@ -106,6 +106,9 @@ func (a *app) containPreview() *cobra.Command {
 				if h.Known.IsZero() || h.Known.After(h.From) {
 					fmt.Fprintln(w, "the node remembers less than that: it counts from", h.Known.Local().Format(time.DateTime))
 				}
+				if x.Compartment.Service.ByMail() {
+					fmt.Fprintln(w, "mail that came in is not counted: it makes no access events. On hold and read-only it waits, closed it is refused for now")
+				}
 			})
 		},
 	}

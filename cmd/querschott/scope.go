@@ -136,12 +136,15 @@ func showAnswer(out io.Writer, a *scope.Answer) {
 	table(out, "INSURER|GRADE|LOWER|BEST|UPPER|POSSIBLE|REFUSED|UNNAMED|FIRST|LAST|PERSONS BY KIND OF DATA", rows)
 	excluded := 0
 	for i := range a.Insurers {
-		if a.Insurers[i].Grade == scope.GradeExcluded {
+		if a.Insurers[i].Insurer != "" && a.Insurers[i].Grade == scope.GradeExcluded {
 			excluded++
 		}
 	}
-	fmt.Fprintf(out, "total: lower %d, best %d, upper %d; excluded by the ledger (E2): %d logs' owners\n", a.Total.Lower, a.Total.Best, a.Total.Upper, excluded)
+	fmt.Fprintf(out, "total: lower %d, best %d, upper %d; excluded by the ledger (E2): %d insurers\n", a.Total.Lower, a.Total.Best, a.Total.Upper, excluded)
 	fmt.Fprintf(out, "as of %s, coverage %.1f %%, sealed until %s\n", a.AsOf.Format(time.RFC3339), 100*a.Coverage, stamp(time.Unix(a.Sealed, 0)))
+	for _, c := range a.Unknown {
+		fmt.Fprintf(out, "UNKNOWN: the ledger has nobody's data under the credential %s. Is it written as alarms and access events write it?\n", c)
+	}
 	for _, g := range a.Gaps {
 		fmt.Fprintln(out, "GAP:", g)
 	}

@@ -229,7 +229,7 @@ func (p incidentPage) Mine(e incident.Entry) bool {
 
 // Clear is the sentence that no data are affected, if the evidence permits it.
 func (p incidentPage) Clear(e *incident.Evidence) string {
-	s, _ := e.Clear()
+	s, _ := p.Case.Clear(e)
 	return s.Sentence(p.L.Tag)
 }
 
