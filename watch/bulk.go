@@ -70,7 +70,7 @@ func (d *bulk) Tick(_ time.Time, to []Alarm) []Alarm { return to }
 
 func (d *bulk) Observe(e *Event, to []Alarm) []Alarm {
 	if e.Result == Denied && (e.Cause == "reach" || e.Cause == "over-cap") {
-		return append(to, e.alarm("D1", "cap-gate", Exact, High, Number{"refused", 1, "requests"}))
+		return append(to, e.alarm("D1", "cap-gate", Exact, High, d.refused(e)...))
 	}
 	if e.Result != Reached || e.Subject == 0 || e.Job {
 		return to
@@ -104,6 +104,24 @@ func (d *bulk) Observe(e *Event, to []Alarm) []Alarm {
 			Number{"persons", float64(n), spans[i].unit}, Number{"cap", float64(most), spans[i].unit}).since(first, n))
 	}
 	return to
+}
+
+// refused are the figures of a refusal by the gate: which cap is reached by what was seen here, unless the gate has others.
+func (d *bulk) refused(e *Event) []Number {
+	list := []Number{{"refused", 1, "requests"}}
+	t, c := &e.actor.bulk, d.policy.limit(e.Role)
+	caps := [3]int{c.Minute, c.Quarter, c.Day}
+	if !t.known || caps[2] > exactCap {
+		return list
+	}
+	t.claimed(e)
+	t.forget(t.now, len(caps))
+	for i, most := range caps {
+		if n := int(t.count[i]); n >= most {
+			return append(list, Number{"persons", float64(n), spans[i].unit}, Number{"cap", float64(most), spans[i].unit})
+		}
+	}
+	return list
 }
 
 // claimed returns the second at which an event counts, and moves the actor's time on. A gate that was cut off delivers its

@@ -68,6 +68,28 @@ func TestCapIsExact(t *testing.T) {
 	}
 }
 
+// TestRefusalHasItsArithmetic: the gate refuses the 21st person; the alarm says which cap was reached.
+func TestRefusalHasItsArithmetic(t *testing.T) {
+	var events []querschott.Access
+	for i := range 20 {
+		events = append(events, at(uint64(i+1), float64(i), i))
+	}
+	refused := func(second float64) querschott.Access {
+		e := at(21, second, 20)
+		e.Outcome, e.Cause, e.Person, e.Records = "denied", "reach", "", 0
+		return e
+	}
+	want := []watch.Number{{Name: "refused", Value: 1, Unit: "requests"}, {Name: "persons", Value: 20, Unit: "persons/min"}, {Name: "cap", Value: 20, Unit: "persons/min"}}
+	r := see(t, watch.Config{}, append(events, refused(20))...)
+	if got := causes(r); !slices.Equal(got, []string{"cap-gate"}) || !slices.Equal(r.Alarms[0].Arithmetic, want) {
+		t.Errorf("got %v, want cap-gate with %v", r.Alarms, want)
+	}
+	r = see(t, watch.Config{}, append(events, refused(60.5))...) // the first person's minute is over, so it was not this cap
+	if len(r.Alarms) != 1 || !slices.Equal(r.Alarms[0].Arithmetic, want[:1]) {
+		t.Errorf("got %v, want only what the gate said", r.Alarms)
+	}
+}
+
 func TestTwiceCountsOnce(t *testing.T) {
 	a, b := at(1, 0, 1), at(2, 1, 2)
 	r := see(t, watch.Config{}, a, b, a, b, b)
