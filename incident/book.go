@@ -181,6 +181,9 @@ func (b *Book) settle(c *Case, e *Entry) error {
 	if err := e.check(); err != nil {
 		return err
 	}
+	if err := c.checkClaim(e); err != nil {
+		return err
+	}
 	return c.admit(e)
 }
 

@@ -120,6 +120,15 @@ func (c *Case) Clear(e *Evidence) (Clearance, bool) {
 	return e.Clear()
 }
 
+// checkClaim refuses to write that no data are affected beside what says otherwise, unless the entry takes the place of that.
+func (c *Case) checkClaim(e *Entry) error {
+	denied := func(o Entry) bool { return o.N != e.Supersedes && o.Evidence.against(e.Evidence) }
+	if e.claims() && slices.ContainsFunc(c.Standing(Finding), denied) {
+		return refuse("that no data are affected cannot be written while evidence in this case says that somebody was or may have been reached")
+	}
+	return nil
+}
+
 // against reports whether evidence says that somebody was or may have been reached of whom the other says that nobody was.
 func (e *Evidence) against(o *Evidence) bool {
 	found := e.Grade == scope.GradePossible || e.Grade == scope.GradeReached || e.Grade == LeftTheHouse
@@ -157,10 +166,15 @@ func (c Clearance) Sentence(language string) string {
 var innocence = regexp.MustCompile(`(?i)\b(keine?r?l?e?i? .{0,40}?(daten|datensätze)\b.{0,40}(betroffen|abgeflossen|erreicht|entwendet|gestohlen)` +
 	`|kein datenabfluss|no .{0,40}?(data|records)\b.{0,40}(affected|accessed|reached|stolen|left|lost|compromised)|no (data )?(exfiltration|breach of data))`)
 
+// claims reports whether an entry says in the usual wordings, and not as an assumption, that no data were affected.
+func (e *Entry) claims() bool {
+	nature := e.Nature()
+	return (nature == Fact || nature == Decision || nature == Finding) && (innocence.MatchString(e.Text) || innocence.MatchString(e.TextDE))
+}
+
 // checkClaim refuses to write the usual wordings of "no data affected" as known, as decided, or as evidence of another grade.
 func (e *Entry) checkClaim() error {
-	nature := e.Nature()
-	if nature != Fact && nature != Decision && nature != Finding || !innocence.MatchString(e.Text) && !innocence.MatchString(e.TextDE) {
+	if !e.claims() {
 		return nil
 	}
 	if _, ok := e.Evidence.Clear(); ok {

@@ -109,11 +109,14 @@ func TestCaseNeverDeniesWhatItStates(t *testing.T) {
 		if c.say {
 			continue
 		}
+		d.refused(ref, Entry{Kind: Finding, By: "anna", Text: "No data affected", Evidence: &excluded}, querschott.CodeInvalid)
+		d.refused(ref, Entry{Kind: Correction, By: "anna", Supersedes: 2, As: Finding, Text: "No data affected", Why: "x", Evidence: &excluded}, querschott.CodeInvalid)
 		none := Evidence{Grade: NotExamined}
 		put := d.add(ref, Entry{Kind: Correction, By: "anna", Supersedes: with.Version, As: Finding, Why: "it was another case", Evidence: &none})
 		if _, say := put.Clear(&excluded); !say {
 			t.Errorf("%s, corrected: it may not be said", name)
 		}
+		d.add(ref, Entry{Kind: Finding, By: "anna", Text: "No data affected", Evidence: &excluded})
 	}
 	if _, say := (&Case{}).Clear(nil); say {
 		t.Error("nothing at all gives the permission")
