@@ -2,6 +2,7 @@ package sigma
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -430,5 +431,27 @@ func BenchmarkTwentyRules(b *testing.B) {
 		}
 		to = g.Observe(e, to[:0])
 		n++
+	}
+}
+
+// TestManualsExample: the rules that the manual shows are loaded, and do what it says.
+func TestManualsExample(t *testing.T) {
+	chapter, err := os.ReadFile("../../docs/manual/10-early-warning.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(chapter), "## Rules of your own")
+	_, example, _ = strings.Cut(example, "```yaml\n")
+	example, _, _ = strings.Cut(example, "```")
+	set := func(e *watch.Event, person string) {
+		e.Action, e.Result, e.ReasonRef, e.Person, e.Service = "read", watch.Reached, "call:1", person, querschott.Desk
+	}
+	var fourteen strings.Builder
+	for i := range 14 {
+		fmt.Fprintf(&fourteen, "a=p%d@%d ", i, i)
+	}
+	got := play(engine(t, example), stream(t, fourteen.String()+"a=p3@20 a=p14@30 a=p15@31", set))
+	if d := cmp.Diff([]string{"One call, many persons 30 anna"}, got); d != "" {
+		t.Error(d)
 	}
 }
