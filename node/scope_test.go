@@ -67,6 +67,7 @@ func TestScopeIsExact(t *testing.T) {
 	exact("made again")
 
 	unknown := q
+	unknown.Reveal = false
 	unknown.Credentials = append(slices.Clone(q.Credentials), "staff:nobody")
 	a, err := NewClient(h.cfg).Scope(t.Context(), unknown)
 	if err != nil || !slices.Equal(a.Unknown, unknown.Credentials[1:]) || a.Total.Best != 6 {
