@@ -124,7 +124,7 @@ func (c *Case) Clear(e *Evidence) (Clearance, bool) {
 func (c *Case) checkClaim(e *Entry) error {
 	denied := func(o Entry) bool { return o.N != e.Supersedes && o.Evidence.against(e.Evidence) }
 	if e.claims() && slices.ContainsFunc(c.Standing(Finding), denied) {
-		return refuse("that no data are affected cannot be written while evidence in this case says that somebody was or may have been reached")
+		return refuse("entry.denied", "that no data are affected cannot be written while evidence in this case says that somebody was or may have been reached")
 	}
 	return nil
 }
