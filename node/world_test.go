@@ -168,6 +168,7 @@ func (h *house) open() *Node {
 	if err != nil {
 		h.tb.Fatal(err)
 	}
+	n.canary.patience = h.opt.patience
 	return n
 }
 
