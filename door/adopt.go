@@ -28,7 +28,8 @@ func (d *door) wait(c querschott.Compartment, last querschott.DoorState) {
 
 // Adopt puts an order in force that another book has decided and the caller has verified, with the state that is allowed here
 // at this moment, which may let out less than the order, and the share of its stage. It returns when all enforcers have
-// answered; calls for one compartment come one after another. The ledger gets every order once.
+// answered; calls for one compartment come one after another. The ledger gets every order once, and a closing before Adopt
+// returns if it can: a gate that has acknowledged it and is killed must remember it.
 func (b *Book) Adopt(ctx context.Context, o Order, to querschott.DoorState, share int) error {
 	d, err := b.door(o.Compartment)
 	if err != nil {
@@ -37,14 +38,19 @@ func (b *Book) Adopt(ctx context.Context, o Order, to querschott.DoorState, shar
 	start := time.Now()
 	replaced := d.adopt(ctx, o, to, share)
 	record, stop := b.patiently(context.WithoutCancel(ctx))
-	begin(record, func() error { // beside the enforcers: Run repeats what fails
+	recorded := begin(record, func() error { // beside the enforcers: Run repeats what fails
 		defer stop()
 		return b.record(record, d)
 	})
 	ctx, cancel := b.patiently(ctx)
 	defer cancel()
+	closes := o.To == querschott.Closed
 	o.To = to
-	return b.enforce(ctx, replaced, o, start)
+	err = b.enforce(ctx, replaced, o, start)
+	if closes {
+		_ = recorded() // it is in force all the same
+	}
+	return err
 }
 
 // adopt is swap for orders of another book.

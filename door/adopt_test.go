@@ -70,6 +70,31 @@ func TestAdopt(t *testing.T) {
 	})
 }
 
+// TestAdoptedClosingIsRemembered has the ledger stand still: a closing is in force at once, and acknowledged when a gate that is
+// killed would remember it.
+func TestAdoptedClosingIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, there := newHouse(t), newHouse(t)
+		b := h.follower()
+		release := make(chan struct{})
+		h.ledger.before = func(door.Order) { <-release }
+		adopted := make(chan error, 1)
+		shut := there.narrow(there.open(), "bob", vsdm, querschott.Closed)
+		go func() { adopted <- b.Adopt(t.Context(), shut, querschott.Closed, 100) }()
+		synctest.Wait()
+		if got := b.State(vsdm); got != querschott.Closed || len(adopted) != 0 {
+			t.Errorf("while the ledger stands still the door is %s, acknowledged: %t", got, len(adopted) != 0)
+		}
+		close(release)
+		if err := <-adopted; err != nil {
+			t.Error(err)
+		}
+		if got := h.follower().State(vsdm); got != querschott.Closed {
+			t.Errorf("killed and started again, the door is %s", got)
+		}
+	})
+}
+
 // TestAdoptedStages has the share of a stage, and the lowest one while it is not known.
 func TestAdoptedStages(t *testing.T) {
 	h := newHouse(t)
