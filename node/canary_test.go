@@ -345,6 +345,7 @@ func TestCanaryMail(t *testing.T) {
 	if s := n.outbox.Status(); uint64(s.Queued)+s.Local != 2 {
 		t.Errorf("%d and %d mails are to leave, want the two notifications of real mail", s.Queued, s.Local)
 	}
+	h.until("the pump has counted what it has delivered", func() bool { return n.pump.Stats().Delivered >= 8 })
 	if s := n.pump.Stats(); s.Duplicates != 0 || s.Flagged != 0 || s.Damaged != 0 || s.Delivered != 8 {
 		t.Errorf("the pump says %+v", s)
 	}
