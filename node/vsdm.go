@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -141,8 +142,9 @@ func (n *Node) vsdmRoutes(base string) ([]gatehttp.Route, error) {
 		Data: ledger.DataInsured, Purpose: ledger.PurposeTreatment, MaxBody: 1 << 10,
 		Unplaced: true, // an IK that is not ours has an error of the standard, 79012
 		Write:    func(*gate.Request) bool { return false },
-		Early:    gate.Serve(n.vsdm.Early),
-		Backend:  gate.Serve(n.vsdm.Answer),
+		Methods:  []string{http.MethodGet}, Misfit: gate.Serve(n.vsdm.Early),
+		Early:   gate.Serve(n.vsdm.Early),
+		Backend: gate.Serve(n.vsdm.Answer),
 	}}
 	for path, doc := range docs {
 		routes = append(routes, gatehttp.Route{

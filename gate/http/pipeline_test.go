@@ -263,7 +263,7 @@ func TestDoorTable(t *testing.T) {
 	}
 }
 
-// A closed door of VSDM: ZETA's form, no 404, no 401; and 405 comes before the door, by the service itself.
+// A closed door of VSDM: ZETA's form, no 404, no 401; what the standard wants answered before the door is.
 func TestDoorInZETA(t *testing.T) {
 	w := open(t)
 	w.move(querschott.Compartment{Insurer: one, Service: querschott.VSDM}, querschott.Closed)
@@ -276,11 +276,40 @@ func TestDoorInZETA(t *testing.T) {
 	if e := w.take(); len(e) != 1 || e[0].Person != kvnr(1) || e[0].Data != ledger.DataInsured || e[0].Purpose != ledger.PurposeTreatment {
 		t.Errorf("the entry is %+v", e)
 	}
-	if got := w.ask(ask{method: "POST", target: "/vsd/v1/bundle", as: "practice", popp: popp}); got.status != 405 || got.body != "79040" {
-		t.Errorf("got %v, want the service's own 405", got)
+	if got := w.ask(ask{target: "/vsd/v1/bundle?early=1", as: "practice", popp: popp}); got.status != 400 || got.body != "79401" {
+		t.Errorf("got %v, want the service's own error", got)
 	}
 	if e := w.take(); len(e) != 1 || e[0].Outcome != ledger.OutcomeDenied || e[0].Kind != ledger.KindAttempt {
 		t.Errorf("the entry is %+v", e)
+	}
+}
+
+// A method that the route does not have is refused before anybody is identified, in the standard's words, and whoever asks learns
+// the same: nothing of persons, tokens or doors.
+func TestMethodBeforeToken(t *testing.T) {
+	w := open(t)
+	popp := string(one) + "/" + string(kvnr(1))
+	for _, method := range []string{"POST", "HEAD", "PUT", "DELETE", "OPTIONS"} {
+		for _, state := range []querschott.DoorState{querschott.Open, querschott.Closed} {
+			w.move(querschott.Compartment{Insurer: one, Service: querschott.VSDM}, state)
+			for _, who := range []ask{{}, {as: "nobody"}, {as: "practice"}, {as: "practice", popp: popp}} {
+				who.method, who.target, who.header = method, "/vsd/v1/bundle", http.Header{"Accept": {"x/y"}}
+				got := w.ask(who)
+				want := "79040 x/y"
+				if method == "HEAD" {
+					want = ""
+				}
+				if got.status != 405 || got.body != want || got.header.Get("Allow") != "GET" {
+					t.Errorf("%s as %q, door %s: got %v %v", method, who.as, state, got, got.header)
+				}
+			}
+		}
+	}
+	if e := w.take(); len(e) != 0 {
+		t.Errorf("somebody was identified: %+v", e)
+	}
+	if got := w.ask(ask{target: "/vsd/v1/bundle"}); got.status != 401 {
+		t.Errorf("GET without a token: %v", got)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
 	"github.com/querschott/querschott/ledger"
+	"github.com/querschott/querschott/service"
 	"github.com/querschott/querschott/wire/zeta"
 )
 
@@ -29,6 +30,8 @@ type refusal struct {
 	err      error          // for the log; nil if there is nothing to tell
 	status   int
 	zeta     *zeta.Error // how it looks in that form; nil: as code and public say
+
+	own *service.Answer // the words of the service's standard; nil: the gate's
 }
 
 // answers says how a code looks from outside.
@@ -157,6 +160,11 @@ type problem struct {
 // write sends the refusal in the form of its route.
 func (f *refusal) write(v *visit) {
 	h := v.w.Header()
+	if f.own != nil {
+		answerHeader(h, f.own.Header)
+		_ = v.send(f.own.Status, f.own.Body) // the caller has gone
+		return
+	}
 	z := f.zeta
 	if z == nil {
 		z = f.inZETA()

@@ -43,6 +43,10 @@ type Route struct {
 	Write func(*gate.Request) bool
 	// Locate finds insurer and person, for Tenant.From FromLocator.
 	Locate gate.Locator
+	// Misfit words the refusal of a method that is none of Methods as the standard does: status, headers, body. It is asked before
+	// anybody is identified, so it may depend on nothing but the method and how its caller wants to be answered. Nil: the gate's
+	// own words.
+	Misfit gate.Backend
 	// Early answers what the standard wants answered whatever the door's state is. It reaches no record, and returns nil to
 	// let the request go on. Nil: nothing.
 	Early gate.Backend

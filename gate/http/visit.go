@@ -94,7 +94,7 @@ func (v *visit) rescue(ctx context.Context) {
 
 // pass takes the request through all checks to its answer. What it returns has not been answered or recorded yet.
 func (v *visit) pass(ctx context.Context) *refusal {
-	if f := v.receive(); f != nil {
+	if f := v.receive(ctx); f != nil {
 		return f
 	}
 	if v.route.Public {
@@ -125,7 +125,7 @@ func (v *visit) pass(ctx context.Context) *refusal {
 const networkRate = "network-rate"
 
 // receive checks what needs no identity: form, network's rate, route, method, size.
-func (v *visit) receive() *refusal {
+func (v *visit) receive(ctx context.Context) *refusal {
 	s, r := v.srv, v.raw
 	addr := peerOf(r.RemoteAddr)
 	v.addr, v.peer = caller(addr, r.Header, s.cfg.Trusted)
@@ -150,7 +150,7 @@ func (v *visit) receive() *refusal {
 	case v.route == nil:
 		return v.byZETA(zeta.NoRoute())
 	case !v.route.allows(r.Method):
-		return v.byZETA(zeta.NoMethod(strings.Join(v.route.Methods, ", ")))
+		return v.misfit(ctx)
 	}
 	var err error
 	if v.query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
@@ -165,6 +165,27 @@ func (v *visit) receive() *refusal {
 	}
 	v.body = &body{src: r.Body, rc: v.out.rc, max: limit, start: s.cfg.Limits.BodyStart, rate: s.cfg.Limits.BodyRate, ended: r.Body == http.NoBody}
 	return nil
+}
+
+// misfit refuses a method that the route does not have, whoever calls: a token would change nothing.
+func (v *visit) misfit(ctx context.Context) *refusal {
+	f := v.byZETA(zeta.NoMethod(strings.Join(v.route.Methods, ", ")))
+	if v.route.Misfit == nil {
+		return f
+	}
+	nobody := querschott.Caller{Role: querschott.RoleUnknown}
+	a, err := v.route.Misfit(ctx, &gate.Request{Raw: v.raw, Remote: v.addr, Request: service.Request{
+		ID: v.id, Time: v.start, Compartment: querschott.Compartment{Service: v.route.Service}, Method: v.raw.Method, Path: v.path,
+		Header: bare(v.raw.Header), Caller: nobody,
+	}})
+	if err != nil {
+		return v.fault(err)
+	}
+	if a == nil || a.Status != f.status {
+		return v.internal(fmt.Errorf("the route %s does not refuse a method that it does not have", v.route.Name))
+	}
+	f.own = a
+	return f
 }
 
 // request makes what backends see. The caller's own headers are not touched: the connection may still need them.

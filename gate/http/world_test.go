@@ -204,16 +204,19 @@ func routes(w *world) []Route {
 	later := func(context.Context, *gate.Request) (*service.Answer, error) {
 		return &service.Answer{Status: 202, Facts: service.Facts{Action: ledger.ActionCreate, Outcome: ledger.OutcomeDeferred}}, nil
 	}
+	misfit := func(_ context.Context, r *gate.Request) (*service.Answer, error) {
+		return &service.Answer{Status: 405, Header: http.Header{"Allow": {"GET"}}, Body: []byte("79040 " + r.Header.Get("Accept"))}, nil
+	}
 	early := func(_ context.Context, r *gate.Request) (*service.Answer, error) {
-		if r.Method == "GET" {
+		if r.Query.Get("early") == "" {
 			return nil, nil
 		}
-		return &service.Answer{Status: 405, Body: []byte("79040"), Facts: service.Facts{Outcome: ledger.OutcomeDenied, Cause: ledger.ReasonInvalidInput}}, nil
+		return &service.Answer{Status: 400, Body: []byte("79401"), Facts: service.Facts{Outcome: ledger.OutcomeDenied, Cause: ledger.ReasonInvalidInput}}, nil
 	}
 	return []Route{
 		{
 			Name: "vsdm", Path: "/vsd/v1/bundle", Service: querschott.VSDM, Tenant: Tenant{From: FromPresence}, Presence: PresenceRequired,
-			Form: FormZETA, Unplaced: true, Early: early, Backend: b, Data: ledger.DataInsured, Purpose: ledger.PurposeTreatment,
+			Methods: []string{"GET"}, Misfit: misfit, Form: FormZETA, Unplaced: true, Early: early, Backend: b, Data: ledger.DataInsured, Purpose: ledger.PurposeTreatment,
 		},
 		{Name: "desk", Path: "/desk/", Methods: []string{"GET", "HEAD", "POST"}, Service: querschott.Desk, Tenant: Tenant{From: FromPath}, Backend: b, MaxBody: 1000},
 		{Name: "queue", Path: "/queue/", Methods: []string{"GET", "POST"}, Service: querschott.Desk, Tenant: Tenant{From: FromPath}, Backend: b, Later: later},
