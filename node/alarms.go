@@ -48,7 +48,12 @@ func (n *Node) openAlarms(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	cfg.Emit = a.emit
+	cfg.Emit = func(al *watch.Alarm) {
+		if n.export != nil {
+			n.export.Detected(al.CAPEC)
+		}
+		a.emit(al)
+	}
 	a.live, a.pseudonyms = cfg.Policy.Live, cfg.Canaries
 	if a.watch, err = watch.New(cfg); err != nil {
 		return err

@@ -136,6 +136,8 @@ type TelemetryConfig struct {
 	CA     string `yaml:"ca" json:"ca" doc:"CA file that the collector's certificate must chain to; empty: the system's."`
 	Traces bool   `yaml:"traces" json:"traces" doc:"Send traces to it."`
 	Logs   bool   `yaml:"logs" json:"logs" doc:"Send the node's log to it, besides writing it."`
+
+	Attacks bool `yaml:"attacks" json:"attacks" doc:"Send it the metric attack.detection.count with the attribute attackDetection.capecId: the early warning's detections, one each."`
 }
 
 func defaultHTTP() HTTPConfig {

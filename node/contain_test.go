@@ -59,12 +59,18 @@ func TestContainment(t *testing.T) {
 	if o := n.Door(eau); o.To != querschott.ReadOnly || o.Actor != door.MachineActor || o.Expires.IsZero() || !strings.Contains(o.Reason, r.ID) {
 		t.Errorf("two persons said yes, and the door is %+v", o)
 	}
+	if held := n.consoleSnapshot().Held; len(held) != 2 {
+		t.Errorf("the page counts %d who are held: %+v", len(held), held)
+	}
 	r, err := c.ReleaseRun(t.Context(), h.signer(anna), r.ID, 0)
 	if err != nil || r.Deeds[0].State != contain.Released || !strings.Contains(r.Deeds[1].Effect, "the door is hold") {
 		t.Errorf("released: %+v, %v", r.Deeds, err)
 	}
 	if err := n.denied.Check(&ident.Facts{Actor: "c.mueller"}); err != nil {
 		t.Errorf("released, and %v", err)
+	}
+	if held := n.consoleSnapshot().Held; len(held) > 0 {
+		t.Errorf("released, and the page counts %+v", held)
 	}
 	if o := n.Door(eau); o.To != querschott.Hold {
 		t.Errorf("the door is not as it was before: %+v", o)

@@ -63,11 +63,11 @@ func inWord(bad bool, word string) string {
 // openExport begins to send traces and logs, if the configuration says so.
 func (n *Node) openExport(context.Context) error {
 	c := &n.cfg.Telemetry
-	if c.OTLP == "" || !c.Traces && !c.Logs {
+	if c.OTLP == "" || !c.Traces && !c.Logs && !c.Attacks {
 		return nil
 	}
 	t := telemetry.Config{
-		Endpoint: c.OTLP, Traces: c.Traces, Logs: c.Logs, Node: n.cfg.Domain, Version: n.opt.Version, Log: n.log,
+		Endpoint: c.OTLP, Traces: c.Traces, Logs: c.Logs, Attacks: c.Attacks, Node: n.cfg.Domain, Version: n.opt.Version, Log: n.log,
 	}
 	if c.CA != "" {
 		pool, err := certificates(c.CA)

@@ -467,7 +467,7 @@ func (n *Node) measuredWatch() telemetry.Watch {
 	}
 	s := n.WatchStatus()
 	w := telemetry.Watch{
-		Events: s.Counts.Events, Lost: s.Counts.Lost, Dropped: s.EventsDropped, Alarms: s.ByName, Over: s.Over, AlarmsDropped: s.AlarmsDropped,
+		Events: s.Counts.Events, Lost: s.Counts.Lost, Dropped: s.EventsDropped, Alarms: s.ByName, CAPEC: s.ByCAPEC, Over: s.Over, AlarmsDropped: s.AlarmsDropped,
 		Evicted: s.Evicted, Blind: len(s.Blind), Canaries: s.Canaries,
 	}
 	for _, e := range s.Explained {

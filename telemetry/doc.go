@@ -13,7 +13,9 @@
 //   - A collector that is dead, slow or hangs costs a bounded queue and one line in the node's own log.
 //   - It sends nothing unless [Start] is called, and then to one address only: no redirect is followed, no proxy or header
 //     is taken from the environment (OTEL_RESOURCE_ATTRIBUTES adds to what describes the node, as everywhere).
+//   - Each detection of the early warning raises attack.detection.count by one, also while the collector is away.
 //
-// Sources: Prometheus exposition format 0.0.4 and its naming rules; OTLP/HTTP 1.x with protobuf; gemSpec_ZETA A_25744 and
+// Sources: Prometheus exposition format 0.0.4 and its naming rules; OTLP/HTTP 1.x with protobuf, and in
+// JSON for the one metric; gemSpec_ZETA A_25744 and
 // A_27260 (operational telemetry allows no profiles).
 package telemetry

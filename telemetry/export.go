@@ -35,7 +35,8 @@ type Config struct {
 	Traces   bool
 	Share    float64 // of the requests that are traced, over 0 to 1; 0: all
 	Logs     bool
-	Queue    int // spans, and log lines, that may wait; default 2048
+	Attacks  bool // the count of detections, see [Export.Detected]
+	Queue    int  // spans, and log lines, that may wait; default 2048
 
 	Node    string // name of the platform
 	Version string
@@ -57,6 +58,8 @@ type Export struct {
 	logs   *sdklog.LoggerProvider // nil: no logs
 	spans  tally
 	lines  tally
+
+	detections *detections // nil: they are not told
 }
 
 // Exported is a look at what was sent.
@@ -95,6 +98,9 @@ func Start(cfg Config) (*Export, error) {
 		if err := e.startLogs(base, client, of); err != nil {
 			return nil, err
 		}
+	}
+	if cfg.Attacks {
+		e.startDetections(base, client)
 	}
 	return e, nil
 }
@@ -152,6 +158,9 @@ func (e *Export) Stats() Exported { return Exported{e.spans.look(), e.lines.look
 
 // Close sends what waits, as long as the context allows, and ends the export. Lines and spans that come later are dropped.
 func (e *Export) Close(ctx context.Context) error {
+	if e.detections != nil {
+		e.detections.close(ctx) // the node's log has heard of a failure
+	}
 	var errs []error
 	if e.traces != nil {
 		errs = append(errs, e.traces.Shutdown(ctx))

@@ -24,6 +24,7 @@ const (
 	LabelName    Label = "name"    // a word from the program or the configuration: of a subscriber, a route, a set of keys
 	LabelSignal  Label = "signal"  // "traces", "logs"
 	LabelVersion Label = "version" // of the program
+	LabelCAPEC   Label = "capec"   // of an attack: "CAPEC-116"
 )
 
 const (
@@ -35,6 +36,7 @@ const (
 var (
 	word     = regexp.MustCompile(`^[a-z]+(-?[0-9]{1,3})?([-_][a-z]+(-?[0-9]{1,3})?)*$`)
 	number   = regexp.MustCompile(`^[0-9]{1,3}$`)
+	capecID  = regexp.MustCompile(`^CAPEC-[0-9]{1,3}$`)
 	revision = regexp.MustCompile(`^\(?[0-9A-Za-z][0-9A-Za-z.+()-]{0,79}$`)
 )
 
@@ -65,6 +67,8 @@ func (l Label) holds(value string) bool {
 		return number.MatchString(value)
 	case LabelSignal:
 		return value == "traces" || value == "logs"
+	case LabelCAPEC:
+		return capecID.MatchString(value)
 	case LabelVersion:
 		return revision.MatchString(value)
 	}
@@ -80,7 +84,7 @@ func isInsurer(value string) bool {
 func (l Label) known() bool {
 	switch l {
 	case LabelInsurer, LabelService, LabelState, LabelOutcome, LabelStatus, LabelCause, LabelLog, LabelCopy, LabelName,
-		LabelSignal, LabelVersion:
+		LabelSignal, LabelVersion, LabelCAPEC:
 		return true
 	}
 	return false

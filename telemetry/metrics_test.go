@@ -221,6 +221,8 @@ func TestVocabularies(t *testing.T) {
 		{LabelSignal, "traces", true},
 		{LabelSignal, "noise", false},
 		{LabelVersion, "v1.2.3-0.20260424120000-abcdef123456", true},
+		{LabelCAPEC, "CAPEC-116", true},
+		{LabelCAPEC, "CAPEC-1164", false},
 		{LabelVersion, "(devel)", true},
 		{LabelVersion, "v1 for praxis@kim.example", false},
 		{"person", "X123456780", false},

@@ -12,8 +12,9 @@ type Watch struct {
 	Lost          uint64 // numbers of gates that never came
 	Dropped       uint64 // events of this gate for which there was no room
 	Alarms        map[string]int
-	Over          int    // alarms over the budget
-	AlarmsDropped uint64 // that nobody could act on
+	CAPEC         map[string]int // alarms by the attack's pattern, "" for none
+	Over          int            // alarms over the budget
+	AlarmsDropped uint64         // that nobody could act on
 	Evicted       uint64
 	Blind         int
 	Canaries      int
@@ -49,6 +50,17 @@ func (h House) watch() []Family {
 						name = "sigma"
 					}
 					tell(float64(n), name)
+				}
+			},
+		},
+		Family{
+			Name: prefix + "attack_detections_total", Kind: Counter, Labels: []Label{LabelCAPEC}, Help: "Attacks that the early warning detected, by CAPEC pattern.",
+			Look: func(tell Tell) {
+				for capec, n := range h.Watch().CAPEC {
+					if capec == "" {
+						capec = none
+					}
+					tell(float64(n), capec)
 				}
 			},
 		},

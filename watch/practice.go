@@ -7,8 +7,8 @@ import (
 	"github.com/querschott/querschott"
 )
 
-// practice is D8: card checks of a practice against its own weekdays of the last quarter, and at night. What moves all
-// practices, a Monday or the start of a quarter, is taken out by what the others do today.
+// practice is D8: card checks of a practice against its own weekdays of the last quarter, and at night against its own nights. A
+// practice whose past is not known yet may be one that works at night, such as an emergency service. What moves all practices, a Monday or the start of a quarter, is taken out by what the others do today.
 type practice struct {
 	held     held
 	calendar calendar
@@ -32,6 +32,7 @@ type practiceTrail struct {
 	mean   float64 // of today's weekday
 	sd     float64
 	limit  int  // for today, before the common factor
+	known  bool // it has a past of its own: five days or more
 	told   bool // nothing more is to be said today
 	late   bool // told of the night
 }
@@ -72,7 +73,7 @@ func (d *practice) Observe(e *Event, to []Alarm) []Alarm {
 		d.value += played(e)
 	}
 	if e.Minute < 5*60 || e.Minute >= 22*60 {
-		if t.night++; !t.late && t.night >= nightLeast && float32(t.night) > nightTimes*t.nights+nightLeast-1 {
+		if t.night++; t.known && !t.late && t.night >= nightLeast && float32(t.night) > nightTimes*t.nights+nightLeast-1 {
 			t.late = true
 			to = append(to, e.alarm("D8", "practice-night", Statistical, Medium, Number{"checks", float64(t.night), "checks at night"},
 				Number{"usual", float64(t.nights), "checks at night"}).since(t.first, t.night))
@@ -119,7 +120,7 @@ func (d *practice) begin(t *practiceTrail, e *Event) {
 	}
 	t.day, t.first, t.count, t.night, t.told, t.late = e.Day, e.Sec, 0, 0, false, false
 	t.mean, t.sd = t.usual(int(e.Weekday))
-	if t.sd == 0 { // no past: what is large for a practice, once the others have one
+	if t.known = t.sd > 0; !t.known { // no past: what is large for a practice, once the others have one
 		if t.told = d.strange == 0; !t.told {
 			t.mean = max(2*d.strange, strangeBase)
 			t.sd = math.Sqrt(t.mean)

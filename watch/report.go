@@ -35,13 +35,14 @@ func (s *Share) Of() querschott.Compartment { return s.of }
 
 // Summary is what a Watch has to say without naming anybody.
 type Summary struct {
-	From      time.Time        `json:"from"`
-	To        time.Time        `json:"to"` // the newest event time
+	From      time.Time        `json:"from,omitzero"` // not there without events
+	To        time.Time        `json:"to,omitzero"`   // the newest event time; not there without events
 	Counts    Counts           `json:"counts"`
 	Dropped   uint64           `json:"alarms_dropped"`
 	Over      int              `json:"alarms_over_budget"`
 	ByKind    map[Kind]int     `json:"alarms_by_kind"`
 	ByName    map[string]int   `json:"alarms_by_detector"`
+	ByCAPEC   map[string]int   `json:"alarms_by_capec"` // "" for alarms without a pattern
 	Explained []Share          `json:"explained"`
 	Detectors map[string]Stats `json:"detectors"`
 	Evicted   uint64           `json:"detector_evicted_total"` // of all detectors; 0 unless there is too little memory for all actors
@@ -64,6 +65,7 @@ func (w *Watch) Summary() Summary {
 func (w *Watch) summary() Summary {
 	s := Summary{
 		From: w.from, To: w.now, Counts: w.counts, Dropped: w.dropped, Over: w.over, ByKind: maps.Clone(w.byKind), ByName: maps.Clone(w.byName),
+		ByCAPEC:   maps.Clone(w.byCAPEC),
 		Explained: make([]Share, 0, len(w.explained)), Detectors: map[string]Stats{},
 	}
 	s.Counts.Lost = w.order.lost

@@ -73,6 +73,7 @@ type Watch struct {
 	over      int
 	byKind    map[Kind]int
 	byName    map[string]int
+	byCAPEC   map[string]int
 	curious   *curiosity // nil: it is off
 	canaries  *canary    // nil: it is off
 	copied    *copied    // nil: it is off
@@ -112,7 +113,7 @@ func New(cfg Config) (*Watch, error) {
 	cfg.Policy = cfg.Policy.sharpened(cfg.Sharp)
 	w := &Watch{
 		cfg: cfg, policy: cfg.Policy, live: map[string]bool{}, jobs: map[string]*Job{}, order: newOrder(), actors: newActors(cfg.Keys), test: newSelfTest(),
-		folds: newTable[*Alarm](maxFolds), budget: map[week]int{}, byKind: map[Kind]int{}, byName: map[string]int{}, explained: map[querschott.Compartment]*Share{},
+		folds: newTable[*Alarm](maxFolds), budget: map[week]int{}, byKind: map[Kind]int{}, byName: map[string]int{}, byCAPEC: map[string]int{}, explained: map[querschott.Compartment]*Share{},
 	}
 	for _, d := range cfg.Policy.Live {
 		w.live[d] = true
@@ -353,6 +354,7 @@ func (w *Watch) finish(a *Alarm, day int) {
 	}
 	w.byKind[a.Kind]++
 	w.byName[a.Detector]++
+	w.byCAPEC[a.CAPEC]++
 	if a.OverBudget {
 		w.over++
 	}

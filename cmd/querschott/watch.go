@@ -156,8 +156,12 @@ func printReplay(w io.Writer, r *replayReport) {
 		}
 	}
 	table(w, "TIME|DETECTOR|CAUSE|KIND|SEVERITY|ACTOR|INSURER|EVENTS|ARITHMETIC", rows)
-	fmt.Fprintf(w, "%d alarms (%d exact, %d statistical, %d over the budget) in %d events, %s to %s\n", len(r.Alarms), r.ByKind[watch.Exact],
-		r.ByKind[watch.Statistical], r.Over, r.Counts.Events, r.From.Format(time.RFC3339), r.To.Format(time.RFC3339))
+	fmt.Fprintf(w, "%d alarms (%d exact, %d statistical, %d over the budget) in %d events", len(r.Alarms), r.ByKind[watch.Exact],
+		r.ByKind[watch.Statistical], r.Over, r.Counts.Events)
+	if r.Counts.Events > 0 { // else there is no time that it could be from or to
+		fmt.Fprintf(w, ", %s to %s", r.From.Format(time.RFC3339), r.To.Format(time.RFC3339))
+	}
+	fmt.Fprintln(w)
 	c := r.Counts
 	fmt.Fprintf(w, "left out: %d twice, %d refused by a door; %d late, %d lost\n", c.Duplicates, c.Doors, c.Late, c.Lost)
 	for _, s := range r.Explained {

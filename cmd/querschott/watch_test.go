@@ -53,6 +53,16 @@ func write(t *testing.T, name, text string) string {
 	return path
 }
 
+// TestReplayOfNothing prints no time where there is none.
+func TestReplayOfNothing(t *testing.T) {
+	for _, args := range [][]string{nil, {"-o", "json"}, {"--report", "-"}} {
+		out, err := replay(t, append([]string{write(t, "empty.ndjson", "")}, args...)...)
+		if err != nil || strings.Contains(out, "0001") || !strings.Contains(out, "0 alarms") && !strings.Contains(out, `"events": 0`) {
+			t.Errorf("%v: %v: %s", args, err, out)
+		}
+	}
+}
+
 func TestWatchReplay(t *testing.T) {
 	plain := write(t, "a.ndjson", recorded("a", 0, 15)+"not an event\n")
 	packed := write(t, "b.ndjson.gz", recorded("b", 1, 20))
