@@ -46,8 +46,12 @@ type Config struct {
 
 	// Seed is the Ed25519 seed (32 bytes) that signs every head.
 	Seed []byte
+	// Public takes the seed's place for whoever only looks, on a view of the disk that keeps changes to itself: then nothing
+	// can be appended, and there are neither checkpoints nor proofs.
+	Public ed25519.PublicKey
 	// Secret returns the secret (32 bytes or more) of one insurer ("" for the platform) and year, the same at every
-	// call. An error fails the Append that needs it. It may be called from many goroutines.
+	// call. An error fails the Append that needs it. It may be called from many goroutines. With Public it may be nil: then
+	// all payloads stay sealed.
 	Secret func(insurer querschott.IK, year int) ([]byte, error)
 	// Now is the clock that decides in which year's log an entry goes; nil means time.Now.
 	Now func() time.Time
@@ -86,12 +90,14 @@ var (
 	ErrTooLarge = errors.New("a ledger entry is too large")
 	ErrNoLog    = errors.New("there is no such log")
 	ErrNoEntry  = errors.New("there is no such entry")
+	ErrNoKey    = errors.New("it takes the ledger's private key")
 )
 
 // Ledger is an open ledger. All methods may be called by many goroutines.
 type Ledger struct {
 	cfg    Config
-	key    ed25519.PrivateKey
+	key    ed25519.PrivateKey // nil: it is only looked at
+	public ed25519.PublicKey
 	lock   *lock
 	wal    *wal
 	writer *writer
@@ -125,13 +131,15 @@ func (c *Config) complete() error {
 		c.Now = time.Now
 	}
 	switch {
-	case len(c.Seed) != ed25519.SeedSize:
+	case c.Public != nil && (c.Seed != nil || len(c.Public) != ed25519.PublicKeySize):
+		return errors.New("a ledger is opened with a seed or with a public key")
+	case c.Public == nil && len(c.Seed) != ed25519.SeedSize:
 		return fmt.Errorf("the signing seed has %d bytes, got %d", ed25519.SeedSize, len(c.Seed))
 	case c.Domain == "" || len(c.Domain) > 150 || strings.ContainsFunc(c.Domain, notInName):
 		return fmt.Errorf("the ledger's domain %.40q can't be part of a key's name", c.Domain)
 	case c.SegmentSize < smallestSegment || c.SegmentSize > 1<<30:
 		return fmt.Errorf("a WAL segment has 16 KiB to 1 GiB, got %d bytes", c.SegmentSize)
-	case c.Secret == nil:
+	case c.Secret == nil && c.Public == nil:
 		return errors.New("the ledger has no source of secrets")
 	}
 	return nil
@@ -147,6 +155,9 @@ func notInName(r rune) bool { return r <= ' ' || r == '+' || r > '~' }
 func (l *Ledger) Append(ctx context.Context, entries ...Entry) ([]Receipt, error) {
 	if len(entries) == 0 {
 		return nil, nil
+	}
+	if l.key == nil {
+		return nil, fmt.Errorf("couldn't append to the ledger: %w", ErrNoKey)
 	}
 	r := l.requests.Get().(*request)
 	if err := l.fill(r, entries); err != nil {
@@ -200,7 +211,10 @@ func (l *Ledger) Checkpoint(origin string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return g.checkpoint(), nil
+	if note := g.checkpoint(); note != nil {
+		return note, nil
+	}
+	return nil, fmt.Errorf("couldn't sign the head of %s: %w", origin, ErrNoKey)
 }
 
 // DoorMark is the newest order of a door that was recorded.

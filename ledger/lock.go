@@ -35,6 +35,25 @@ func takeLock(fs disk.FS, dir string) (*lock, error) {
 	return &lock{f}, nil
 }
 
+// Hold keeps ledgers from being opened in a directory while somebody looks at it, and fails with [ErrLocked] while one is open.
+// It writes nothing. Where no ledger was ever opened, as in a backup, there is nothing to hold.
+func Hold(dir string) (release func() error, err error) {
+	f, err := os.Open(filepath.Join(dir, "lock"))
+	if errors.Is(err, os.ErrNotExist) {
+		return func() error { return nil }, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrLocked
+		}
+		return nil, errors.Join(fmt.Errorf("couldn't lock %s: %w", dir, err), f.Close())
+	}
+	return f.Close, nil
+}
+
 func (l *lock) release() error {
 	if l.file == nil {
 		return nil

@@ -53,7 +53,10 @@ func (l *Ledger) log(id logID) *log {
 		return g
 	}
 	origin := id.origin(l.cfg.Domain)
-	g = &log{id: id, insurer: id.insurer(), origin: origin, signer: proof.NewSigner(origin, l.key)}
+	g = &log{id: id, insurer: id.insurer(), origin: origin, signer: proof.NewReader(origin, l.public)}
+	if l.key != nil {
+		g.signer = proof.NewSigner(origin, l.key)
+	}
 	g.head.Store(&tile.Tree{})
 	l.logs[id] = g
 	l.byOrigin[origin] = g
@@ -115,8 +118,11 @@ func (g *log) keys(cfg *Config) (*secrets, error) {
 	return s, nil
 }
 
-// checkpoint returns the signed note of the log's head. Equal heads give equal bytes.
+// checkpoint returns the signed note of the log's head, nil without a private key. Equal heads give equal bytes.
 func (g *log) checkpoint() []byte {
+	if !g.signer.Signs() {
+		return nil
+	}
 	head := g.head.Load()
 	g.mu.Lock()
 	defer g.mu.Unlock()

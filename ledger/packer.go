@@ -159,7 +159,7 @@ func (p *packer) pack(jobs []job, closing, asked bool) error {
 		p.absorb(&jobs[i])
 		runtime.Gosched() // who waits for a commit goes first
 	}
-	due := p.since >= p.l.cfg.SnapshotBytes || p.commits >= snapshotMost || closing && p.commits > 0
+	due := p.l.key != nil && (p.since >= p.l.cfg.SnapshotBytes || p.commits >= snapshotMost || closing && p.commits > 0) // the state is signed
 	all := due || closing || asked || p.waiting() > packLimit
 	for g := range p.touched {
 		n := len(g.pack.waiting.lengths)

@@ -22,7 +22,8 @@ type Entered struct {
 	Index   uint64
 	Leaf    *Leaf
 	Bytes   []byte   // the leaf as it stands in the log: what proofs are about
-	Payload *Payload // nil once it is erased
+	Payload *Payload // nil once it is erased, and while it is sealed
+	Sealed  bool     // there is a payload, and nobody here has its key
 }
 
 // Prove returns the proof that an entry stands in its log, as a tlog-proof file against the log's own checkpoint.
@@ -32,6 +33,9 @@ func (l *Ledger) Prove(origin string, index uint64) ([]byte, error) {
 		return nil, err
 	}
 	note := g.checkpoint()
+	if note == nil {
+		return nil, fmt.Errorf("couldn't prove entry %d of %s: %w", index, origin, ErrNoKey)
+	}
 	v, err := proof.NewVerifier(g.signer.VKey())
 	if err != nil {
 		return nil, err
@@ -109,9 +113,11 @@ func (l *Ledger) scan(origin string, from, to uint64, yield func(*Entered, error
 		return ErrNoLog
 	}
 	to = min(to, g.head.Load().Size)
-	keys, err := g.keys(&l.cfg)
-	if err != nil {
-		return err
+	var keys *secrets
+	if l.cfg.Secret != nil {
+		if keys, err = g.keys(&l.cfg); err != nil {
+			return err
+		}
 	}
 	if err := l.packer.until(g, to); err != nil {
 		return err
@@ -138,7 +144,7 @@ func (l *Ledger) scan(origin string, from, to uint64, yield func(*Entered, error
 
 var errStop = errors.New("stop")
 
-// entered opens one entry of a run.
+// entered opens one entry of a run, without keys as far as it is not sealed.
 func (r *run) entered(g *log, keys *secrets, i int) (*Entered, error) {
 	b := slices.Clone(r.leaf(i))
 	leaf, err := ParseLeaf(b)
@@ -148,6 +154,10 @@ func (r *run) entered(g *log, keys *secrets, i int) (*Entered, error) {
 	e := &Entered{Origin: g.origin, Index: r.first + uint64(i), Leaf: leaf, Bytes: b}
 	sealed := r.sealed(i)
 	if zero(sealed) {
+		return e, nil
+	}
+	if keys == nil {
+		e.Sealed = true
 		return e, nil
 	}
 	plain, err := keys.box.Open(nil, payloadAAD(nil, g.origin, b), sealed)

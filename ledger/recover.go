@@ -42,12 +42,16 @@ func open(cfg Config) (*Ledger, error) {
 		return nil, err
 	}
 	l := &Ledger{
-		cfg: cfg, key: ed25519.NewKeyFromSeed(cfg.Seed), lock: lock,
+		cfg: cfg, public: cfg.Public, lock: lock,
 		wal: &wal{
 			fs: cfg.FS, dir: walDir, size: cfg.SegmentSize,
 			spare: make(chan string, min(cfg.SnapshotBytes/cfg.SegmentSize, 15)+1),
 		},
 		logs: map[logID]*log{}, byOrigin: map[string]*log{},
+	}
+	if cfg.Public == nil {
+		l.key = ed25519.NewKeyFromSeed(cfg.Seed)
+		l.public = l.key.Public().(ed25519.PublicKey)
 	}
 	l.requests.New = newRequest
 	l.writer = newWriter(l)
@@ -76,7 +80,7 @@ func (l *Ledger) recover() error {
 	if err != nil {
 		return err
 	}
-	s, err := readState(l.cfg.FS, l.cfg.Dir, l.key)
+	s, err := readState(l.cfg.FS, l.cfg.Dir, l.public)
 	if err != nil {
 		return err
 	}

@@ -154,7 +154,7 @@ func (s *state) write(fs disk.FS, dir string, key ed25519.PrivateKey) error {
 }
 
 // readState returns nil when there is none.
-func readState(fsys disk.FS, dir string, key ed25519.PrivateKey) (*state, error) {
+func readState(fsys disk.FS, dir string, key ed25519.PublicKey) (*state, error) {
 	name := filepath.Join(dir, stateName)
 	b, err := disk.ReadFile(fsys, name, stateMaximum)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -164,7 +164,7 @@ func readState(fsys disk.FS, dir string, key ed25519.PrivateKey) (*state, error)
 		return nil, fmt.Errorf("couldn't read %s: %w", name, err)
 	}
 	at := len(b) - ed25519.SignatureSize
-	if at < 0 || !ed25519.Verify(key.Public().(ed25519.PublicKey), b[:at], b[at:]) {
+	if at < 0 || !ed25519.Verify(key, b[:at], b[at:]) {
 		return nil, fmt.Errorf("%s isn't signed with this ledger's key, or is damaged: %w", name, querschott.ErrHalt)
 	}
 	s, err := parseState(b[:at])

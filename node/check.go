@@ -17,6 +17,7 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/ident"
 	"github.com/querschott/querschott/internal/disk"
+	"github.com/querschott/querschott/seal"
 )
 
 // Severity says how bad a finding is.
@@ -43,10 +44,11 @@ func (f *findings) add(s Severity, fix, format string, args ...any) {
 }
 
 // Check examines the configuration and every file that it names, without starting or changing anything.
-func (c *Config) Check(now time.Time) []Finding {
+// ask gives the keyring's passphrase, if it has one; nil leaves the keyring unopened then.
+func (c *Config) Check(now time.Time, ask func() ([]byte, error)) []Finding {
 	var f findings
 	c.checkLists(&f)
-	c.checkKeys(&f)
+	c.checkKeys(&f, ask)
 	if c.Mail.StartTLS != "" || c.Mail.TLS != "" {
 		checkCertificate(&f, "mail", c.Mail.Certificate, c.Mail.Key, now)
 	}
@@ -86,21 +88,48 @@ func (c *Config) checkLists(f *findings) {
 	private(f, c.Operators, "whoever can write it can open doors")
 }
 
-func (c *Config) checkKeys(f *findings) {
+func (c *Config) checkKeys(f *findings, ask func() ([]byte, error)) {
 	if err := c.checkSocket(); err != nil {
 		f.add(Fault, "change data", "%v", err)
 	}
 	ring := filepath.Join(c.Data, "keyring.age")
-	if _, err := os.Stat(ring); err != nil {
+	_, missing := os.Stat(ring)
+	if err := missing; err != nil {
 		f.add(Fault, "querschott init makes one; a lost keyring comes back only from a backup", "the keyring cannot be read: %v", err)
 	}
 	if _, err := os.Stat(c.Keyring.Key); err != nil {
 		f.add(Fault, "attach the medium that it lies on", "the keyring's key file cannot be read: %v", err)
 		return
 	}
-	private(f, c.Keyring.Key, "it unlocks every private key")
+	private(f, c.Keyring.Key, unlocksAll)
+	if missing == nil {
+		c.checkKeyring(f, ask)
+	}
 	if rel, err := filepath.Rel(c.Data, c.Keyring.Key); err == nil && filepath.IsLocal(rel) {
 		f.add(Warning, "move it to another medium and change keyring.key", "the key file lies in the data directory: who copies the directory can read everything")
+	}
+}
+
+const unlocksAll = "it unlocks every private key"
+
+// checkKeyring opens the keyring as a start would, on a view of the disk that keeps changes to itself.
+func (c *Config) checkKeyring(f *findings, ask func() ([]byte, error)) {
+	if c.Keyring.Unlock == "passphrase" && ask == nil {
+		f.add(Remark, "name a file with the passphrase in QUERSCHOTT_PASSPHRASE_FILE", "the keyring was not opened: it takes a passphrase")
+		return
+	}
+	unlock := c.unlock(ask)
+	if err := unlock.Check(); err != nil {
+		fix := "put the key file in its place that was made with this keyring, or correct keyring.key and keyring.unlock"
+		if c.Keyring.Unlock == "passphrase" {
+			fix = "correct the file that QUERSCHOTT_PASSPHRASE_FILE names, or put the key file in its place that was made with this keyring"
+		}
+		f.add(Fault, fix, "the keyring cannot be unlocked: %v", err)
+		return
+	}
+	if _, err := seal.OpenKeyring(disk.NewOverlay(), filepath.Join(c.Data, "keyring.age"), unlock); err != nil {
+		f.add(Fault, "if "+c.Keyring.Key+" is the key file that was made with this keyring, the keyring is damaged: restore keyring.age and keyring.pub from a backup; else put the right one in its place",
+			"the keyring cannot be opened: %v", err)
 	}
 }
 
@@ -189,8 +218,8 @@ func (c *Config) checkCopies(f *findings) {
 }
 
 // Doctor examines the configuration, the data directory and, if it runs, the node.
-func (c *Config) Doctor(ctx context.Context, now time.Time) []Finding {
-	f := findings(c.Check(now))
+func (c *Config) Doctor(ctx context.Context, now time.Time, ask func() ([]byte, error)) []Finding {
+	f := findings(c.Check(now, ask))
 	c.checkFiles(&f)
 	client := NewClient(c)
 	s, err := client.Status(ctx)

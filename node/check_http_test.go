@@ -11,7 +11,7 @@ import (
 func TestCheckOfTheHTTPEntrance(t *testing.T) {
 	h, _ := newVSDMHouse(t, 1)
 	has := func(text string) Severity {
-		for _, f := range h.cfg.Check(time.Now()) {
+		for _, f := range h.cfg.Check(time.Now(), nil) {
 			if strings.Contains(f.Text, text) {
 				if f.Fix == "" {
 					t.Errorf("%q has no fix", f.Text)

@@ -190,11 +190,19 @@ func (c *Config) resolve() {
 // domainName is what can be part of the names of logs, keys and secrets.
 var domainName = regexp.MustCompile(`^[A-Za-z0-9.-]{1,80}$`)
 
+// CheckDomain refuses what cannot be the name of a platform.
+func CheckDomain(name string) error {
+	if !domainName.MatchString(name) {
+		return errors.New("must be a name of 1 to 80 letters, digits, '-' and '.'")
+	}
+	return nil
+}
+
 // validate checks what can be told from the text alone.
 func (c *Config) validate() error {
 	w := &wrongs{}
-	if !domainName.MatchString(c.Domain) {
-		w.add("domain: must be a name of 1 to 80 letters, digits, '-' and '.'")
+	if err := CheckDomain(c.Domain); err != nil {
+		w.add("domain: %v", err)
 	}
 	if len(c.Intake.Copies) == 0 {
 		w.add("intake.copies: at least one directory is needed")

@@ -276,27 +276,27 @@ func TestCheckAndDoctor(t *testing.T) {
 		return ""
 	}
 	now := time.Now()
-	for _, f := range h.cfg.Check(now) {
+	for _, f := range h.cfg.Check(now, nil) {
 		if f.Severity == Fault {
 			t.Errorf("a fresh node has a fault: %+v", f)
 		}
 	}
-	if got := find(h.cfg.Doctor(t.Context(), now), "is not running"); got != Remark {
+	if got := find(h.cfg.Doctor(t.Context(), now, nil), "is not running"); got != Remark {
 		t.Errorf("a node that does not run: %q", got)
 	}
 	n := h.run()
-	for _, f := range h.cfg.Doctor(t.Context(), now) {
+	for _, f := range h.cfg.Doctor(t.Context(), now, nil) {
 		if f.Severity == Fault {
 			t.Errorf("a running node has a fault: %+v", f)
 		}
 	}
-	if got := find(h.cfg.Check(now.AddDate(2, 0, 0)), "has expired"); got != Fault {
+	if got := find(h.cfg.Check(now.AddDate(2, 0, 0), nil), "has expired"); got != Fault {
 		t.Errorf("an expired certificate: %q", got)
 	}
-	if got := find(h.cfg.Check(now.AddDate(0, 11, 25)), "expires on"); got != Warning && got != "" {
+	if got := find(h.cfg.Check(now.AddDate(0, 11, 25), nil), "expires on"); got != Warning && got != "" {
 		t.Errorf("a certificate that expires soon: %q", got)
 	}
-	if got := find(h.cfg.Check(now), "same device"); got != Warning {
+	if got := find(h.cfg.Check(now, nil), "same device"); got != Warning {
 		t.Errorf("two copies on one disk: %q", got)
 	}
 	stranger := filepath.Join(h.cfg.Data, "stranger.sh")
@@ -311,10 +311,10 @@ func TestCheckAndDoctor(t *testing.T) {
 	}
 	elsewhere := *h.cfg
 	elsewhere.Intake.Copies = []string{stranger}
-	if got := find(elsewhere.Doctor(t.Context(), now), stranger+" cannot be written to"); got != Fault {
+	if got := find(elsewhere.Doctor(t.Context(), now, nil), stranger+" cannot be written to"); got != Fault {
 		t.Errorf("a copy that is no directory: %q", got)
 	}
-	list := h.cfg.Doctor(t.Context(), now)
+	list := h.cfg.Doctor(t.Context(), now, nil)
 	if find(list, h.cfg.Intake.Copies[0]+" can be read or written by others") != Warning {
 		t.Errorf("a copy that others can read is not found: %+v", list)
 	}
@@ -325,7 +325,7 @@ func TestCheckAndDoctor(t *testing.T) {
 	if err := os.Rename(h.cfg.Keyring.Key, h.cfg.Keyring.Key+".away"); err != nil {
 		t.Fatal(err)
 	}
-	if got := find(h.cfg.Check(now), "key file cannot be read"); got != Fault {
+	if got := find(h.cfg.Check(now, nil), "key file cannot be read"); got != Fault {
 		t.Errorf("without a key file: %q", got)
 	}
 }

@@ -74,7 +74,7 @@ func Init(dir string, opt InitOptions) (_ *Config, err error) {
 		opt.Config = Default()
 	}
 	for _, name := range opt.Operators {
-		if err := checkOperator(name); err != nil {
+		if err := CheckOperator(name); err != nil {
 			return nil, err
 		}
 	}
@@ -165,7 +165,7 @@ func (c *Config) makeKeyFile(opt InitOptions) error {
 
 // AddOperator makes an operator with a key of its own, writes the key into the directory and returns the key's file.
 func (c *Config) AddOperator(name querschott.Actor, dir string) (file string, err error) {
-	if err := checkOperator(name); err != nil {
+	if err := CheckOperator(name); err != nil {
 		return "", err
 	}
 	file = filepath.Join(dir, string(name)+".key")

@@ -20,15 +20,17 @@ type LedgerOrigin struct {
 }
 
 // LedgerOrigins lists the logs with their keys and newest checkpoints.
-func (n *Node) LedgerOrigins() ([]LedgerOrigin, error) {
+func (n *Node) LedgerOrigins() ([]LedgerOrigin, error) { return origins(n.ledger) }
+
+func origins(l *ledger.Ledger) ([]LedgerOrigin, error) {
 	var list []LedgerOrigin
-	for _, origin := range n.ledger.Origins() {
-		vkey, err := n.ledger.VKey(origin)
+	for _, origin := range l.Origins() {
+		vkey, err := l.VKey(origin)
 		if err != nil {
 			return nil, err
 		}
-		checkpoint, err := n.ledger.Checkpoint(origin)
-		if err != nil {
+		checkpoint, err := l.Checkpoint(origin)
+		if err != nil && !errors.Is(err, ledger.ErrNoKey) {
 			return nil, err
 		}
 		list = append(list, LedgerOrigin{Origin: origin, VKey: vkey, Checkpoint: string(checkpoint)})
@@ -54,6 +56,7 @@ type LedgerEntry struct {
 	Persons     []string          `json:"persons,omitempty"` // masked
 	RequestID   string            `json:"request_id,omitempty"`
 	Detail      map[string]string `json:"detail,omitempty"`
+	Sealed      bool              `json:"sealed,omitempty"` // there are actor, persons, request and details, and their key is not at hand
 }
 
 func (n *Node) controlShow(r *http.Request) (any, error) {
@@ -66,18 +69,30 @@ func (n *Node) controlShow(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	const most = 10_000
-	if to < from {
-		return nil, querschott.Refuse(querschott.CodeInvalid, "from %d to %d: the end lies before the beginning", from, to)
-	}
-	if to-from > most {
-		return nil, querschott.Refuse(querschott.CodeInvalid, "from %d to %d: at most %d entries are shown at once", from, to, most)
+	if err := checkStretch(from, to); err != nil {
+		return nil, err
 	}
 	if err := n.recordNode(r.Context(), ledger.ActionRead, ledger.KindLedgerRead, ledger.DataLog, ledger.Field{Name: "origin", Value: origin}); err != nil {
 		return nil, err
 	}
+	return stretch(n.ledger, origin, from, to)
+}
+
+// checkStretch refuses stretches of a log that are none, or too long.
+func checkStretch(from, to uint64) error {
+	const most = 10_000
+	if to < from {
+		return querschott.Refuse(querschott.CodeInvalid, "from %d to %d: the end lies before the beginning", from, to)
+	}
+	if to-from > most {
+		return querschott.Refuse(querschott.CodeInvalid, "from %d to %d: at most %d entries are shown at once", from, to, most)
+	}
+	return nil
+}
+
+func stretch(l *ledger.Ledger, origin string, from, to uint64) ([]LedgerEntry, error) {
 	list := []LedgerEntry{}
-	for e, err := range n.ledger.Scan(origin, from, to) {
+	for e, err := range l.Scan(origin, from, to) {
 		if err != nil {
 			return nil, unknownLog(origin, err)
 		}
@@ -87,21 +102,24 @@ func (n *Node) controlShow(r *http.Request) (any, error) {
 }
 
 func (n *Node) controlProve(r *http.Request) (any, error) {
-	origin := r.URL.Query().Get("origin")
 	index, err := number(r, "index", 0)
 	if err != nil {
 		return nil, err
 	}
-	proof, err := n.ledger.Prove(origin, index)
+	return prove(n.ledger, r.URL.Query().Get("origin"), index)
+}
+
+func prove(l *ledger.Ledger, origin string, index uint64) (LedgerProof, error) {
+	proof, err := l.Prove(origin, index)
 	if err != nil {
-		return nil, unknownLog(origin, err)
+		return LedgerProof{}, unknownLog(origin, err)
 	}
-	e, err := n.ledger.Entry(origin, index)
+	e, err := l.Entry(origin, index)
 	if err != nil {
-		return nil, unknownLog(origin, err)
+		return LedgerProof{}, unknownLog(origin, err)
 	}
-	vkey, err := n.ledger.VKey(origin)
-	return map[string]any{"proof": string(proof), "entry": e.Bytes, "vkey": vkey}, err
+	vkey, err := l.VKey(origin)
+	return LedgerProof{Proof: string(proof), Entry: e.Bytes, VKey: vkey}, err
 }
 
 func (n *Node) controlExport(r *http.Request) (any, error) {
@@ -146,6 +164,7 @@ func shown(e *ledger.Entered) LedgerEntry {
 	out := LedgerEntry{
 		Origin: e.Origin, Index: e.Index, At: l.Time, Kind: l.Kind.String(), Action: l.Action.String(), Data: l.Data.String(),
 		Records: l.Records, Outcome: l.Outcome.String(), Reason: l.Reason.String(), Role: l.Role, Epoch: l.Epoch,
+		Sealed: e.Sealed,
 	}
 	if l.Insurer != "" {
 		out.Compartment = string(l.Insurer)

@@ -95,7 +95,7 @@ func LoadOperators(file string) ([]Operator, error) {
 		return nil, err
 	}
 	for i, op := range list {
-		if err := checkOperator(op.Name); err != nil {
+		if err := CheckOperator(op.Name); err != nil {
 			return nil, fmt.Errorf("%s: operator %d has no name that can be used: %w", file, i+1, err)
 		}
 		if slices.ContainsFunc(list[:i], func(o Operator) bool { return o.Name == op.Name }) {
@@ -109,7 +109,8 @@ func LoadOperators(file string) ([]Operator, error) {
 // stands before the first dot of a key's name for the operator's.
 var operatorName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
 
-func checkOperator(name querschott.Actor) error {
+// CheckOperator refuses what cannot be the name of an operator.
+func CheckOperator(name querschott.Actor) error {
 	if !operatorName.MatchString(string(name)) {
 		return fmt.Errorf("%.40q: an operator's name has 1 to 32 letters A to Z, digits, '-' and '_'", string(name))
 	}

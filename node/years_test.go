@@ -172,7 +172,7 @@ func TestStartSaysWhatIsWrong(t *testing.T) {
 		t.Errorf("a data directory with a long path: %v", err)
 	}
 	found := false
-	for _, f := range long.Check(time.Now()) {
+	for _, f := range long.Check(time.Now(), nil) {
 		found = found || f.Severity == Fault && strings.Contains(f.Text, "control socket")
 	}
 	if !found {

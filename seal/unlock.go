@@ -33,6 +33,12 @@ func KeyFile(path string) Unlock { return Unlock{path: path} }
 // type it again. ask is called once; what it returns is overwritten.
 func Passphrase(ask func() ([]byte, error), path string) Unlock { return Unlock{path: path, ask: ask} }
 
+// Check reports why the key file cannot be used, nil if it can. Whether it is that of a keyring shows when that is opened.
+func (u Unlock) Check() error {
+	_, err := u.identity()
+	return err
+}
+
 // identity reads the key file.
 func (u Unlock) identity() (*age.X25519Identity, error) {
 	data, err := readKeyFile(u.path)

@@ -30,6 +30,14 @@ func TestExitCodes(t *testing.T) {
 	dir := t.TempDir()
 	site := filepath.Join(dir, "site")
 	config := filepath.Join(site, node.ConfigFile)
+	noProof := filepath.Join(dir, "no.proof")
+	if err := os.WriteFile(noProof, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, vkey, err := node.SignerFromSeed("kassen.example/ledger/commits/2026", make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct {
 		what string
 		args []string
@@ -38,6 +46,16 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{"a directory is made", []string{"init", site}, 0, ""},
 		{"it is there already", []string{"init", site}, exitRefused, "exists already; nothing was changed"},
+		{"a domain that is none", []string{"init", filepath.Join(dir, "x"), "--domain", "a b"}, exitUsage, "--domain \"a b\": must be a name"},
+		{"an operator who cannot be called so", []string{"init", filepath.Join(dir, "x"), "--operator", "a b"}, exitUsage, "--operator \"a b\": an operator's name"},
+		{"the platform as an operator", []string{"init", "gate", "--upstream", "http://127.0.0.1/fhir", filepath.Join(dir, "x"), "--operator", "querschott"}, exitUsage, "is the platform itself"},
+		{"a domain of a gate that is none", []string{"init", "gate", "--upstream", "http://127.0.0.1/fhir", filepath.Join(dir, "x"), "--domain", "ä"}, exitUsage, "--domain"},
+		{"a proof that is none", []string{"ledger", "check", noProof, noProof, "--vkey", vkey}, exitFound, "the proof does not hold"},
+		{"a proof of reach that is none", []string{"verify", "scope", noProof, "--vkey", vkey}, exitFound, "proof"},
+		{"a key that is none", []string{"ledger", "check", noProof, noProof, "--vkey", "x"}, exitUsage, "--vkey: "},
+		{"a key that is none", []string{"verify", "scope", noProof, "--vkey", "x"}, exitUsage, "--vkey: "},
+		{"a ledger that was never there", []string{"ledger", "verify", "--data", site}, exitNotRunning, "never was"},
+		{"a directory that is none of a node", []string{"ledger", "verify", "--data", dir}, exitUsage, "there is no configuration"},
 		{"an option is missing", []string{"ledger", "check", "a", "b"}, exitUsage, `"vkey" not set; see 'querschott ledger check --help'`},
 		{"an option is missing", []string{"verify", "scope", "a"}, exitUsage, `"vkey" not set; see 'querschott verify scope --help'`},
 		{"an insurer", []string{"--config", config, "insurer", "add", "109500969", "--name", "A", "--address", "a@a.kim.telematik"}, 0, ""},

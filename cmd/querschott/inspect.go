@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -72,19 +73,27 @@ func (a *app) spoolCommand() *cobra.Command {
 }
 
 func (a *app) ledgerCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "ledger", Short: "Show, prove, verify and export the record of every access"}
+	cmd := &cobra.Command{
+		Use: "ledger", Short: "Show, prove, verify and export the record of every access",
+		Long: `Show, prove, verify and export the record of every access. 'list', 'show', 'prove' and 'verify' ask the node if it runs. If it
+does not, they read its directory and change nothing in it; meanwhile no node starts there. Actors, persons and details
+are sealed, and proofs need a signature: both take the keyring and its key file. Without them '--vkey' names the public
+key of one of the platform's logs, and the rest is verified and shown.`,
+	}
 	cmd.AddCommand(a.ledgerList(), a.ledgerShow(), a.ledgerProve(), a.ledgerVerify(), a.ledgerExport(), a.ledgerCheck())
 	return cmd
 }
 
 func (a *app) ledgerList() *cobra.Command {
-	return &cobra.Command{
+	at := place{app: a}
+	cmd := &cobra.Command{
 		Use: "list", Short: "List the logs with their keys and checkpoints", Args: limitArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, _, err := a.client()
+			c, done, err := at.open(cmd)
 			if err != nil {
 				return err
 			}
+			defer done()
 			list, err := c.LedgerOrigins(cmd.Context())
 			if err != nil {
 				return err
@@ -96,17 +105,24 @@ func (a *app) ledgerList() *cobra.Command {
 			})
 		},
 	}
+	at.flags(cmd)
+	return cmd
 }
+
+// sealedWord stands for an actor whom the reader has no key for.
+var sealedWord = map[bool]string{true: "(sealed)"}
 
 func (a *app) ledgerShow() *cobra.Command {
 	var from, to uint64
+	at := place{app: a}
 	cmd := &cobra.Command{
-		Use: "show ORIGIN", Short: "Show entries of one log; looking is itself recorded", Args: limitArgs(cobra.ExactArgs(1)),
+		Use: "show ORIGIN", Short: "Show entries of one log; looking is itself recorded if the node runs", Args: limitArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := a.client()
+			c, done, err := at.open(cmd)
 			if err != nil {
 				return err
 			}
+			defer done()
 			if to == 0 {
 				to = from + 100
 			}
@@ -119,7 +135,7 @@ func (a *app) ledgerShow() *cobra.Command {
 				for i, e := range list {
 					rows[i] = []string{
 						strconv.FormatUint(e.Index, 10), e.At.Format(time.RFC3339Nano), e.Kind, e.Action, e.Data, e.Outcome, e.Reason,
-						e.Compartment, string(e.Actor), fmt.Sprint(e.Persons),
+						e.Compartment, cmp.Or(string(e.Actor), sealedWord[e.Sealed]), fmt.Sprint(e.Persons),
 					}
 				}
 				table(w, "INDEX|TIME|KIND|ACTION|DATA|OUTCOME|REASON|COMPARTMENT|ACTOR|PERSONS", rows)
@@ -128,11 +144,13 @@ func (a *app) ledgerShow() *cobra.Command {
 	}
 	cmd.Flags().Uint64Var(&from, "from", 0, "first entry")
 	cmd.Flags().Uint64Var(&to, "to", 0, "entry after the last one (default: 100 entries)")
+	at.flags(cmd)
 	return cmd
 }
 
 func (a *app) ledgerProve() *cobra.Command {
 	var out string
+	at := place{app: a}
 	cmd := &cobra.Command{
 		Use: "prove ORIGIN INDEX", Short: "Write the proof of one entry (C2SP tlog-proof) and the entry itself", Args: limitArgs(cobra.ExactArgs(2)),
 		Long: `Print the proof that an entry stands in a log, or write it and the entry into a directory: entry-INDEX.tlog-proof and
@@ -142,10 +160,11 @@ entry-INDEX.entry. Check it anywhere, without this node, with 'querschott ledger
 			if err != nil {
 				return usageError{fmt.Errorf("%q is not an index", args[1])}
 			}
-			c, _, err := a.client()
+			c, done, err := at.open(cmd)
 			if err != nil {
 				return err
 			}
+			defer done()
 			p, err := c.LedgerProve(cmd.Context(), args[0], index)
 			if err != nil {
 				return err
@@ -166,6 +185,7 @@ entry-INDEX.entry. Check it anywhere, without this node, with 'querschott ledger
 		},
 	}
 	cmd.Flags().StringVar(&out, "dir", "", "directory to write the files into; default: print the proof")
+	at.flags(cmd)
 	return cmd
 }
 
@@ -182,9 +202,12 @@ func (a *app) ledgerCheck() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := checkVKey(vkey); err != nil {
+				return err
+			}
 			checked, err := proof.Verify(raw, entry, vkey)
 			if err != nil {
-				return fmt.Errorf("the proof does not hold: %w", err)
+				return foundError{fmt.Errorf("the proof does not hold: %w", err)}
 			}
 			return a.show(cmd, checked, func(w io.Writer) {
 				fmt.Fprintf(w, "the entry stands in %s, a log of %d entries with the root %v\n", checked.Origin, checked.Size, checked.Root)
@@ -196,14 +219,24 @@ func (a *app) ledgerCheck() *cobra.Command {
 	return cmd
 }
 
+// checkVKey tells a key that is none from a proof that does not hold.
+func checkVKey(vkey string) error {
+	if _, err := proof.NewVerifier(vkey); err != nil {
+		return usageError{fmt.Errorf("--vkey: %w", err)}
+	}
+	return nil
+}
+
 func (a *app) ledgerVerify() *cobra.Command {
-	return &cobra.Command{
-		Use: "verify", Short: "Recompute every tree and verify every signature of the running node's ledger", Args: limitArgs(cobra.NoArgs),
+	at := place{app: a}
+	cmd := &cobra.Command{
+		Use: "verify", Short: "Recompute every tree and verify every signature of a node's ledger", Args: limitArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, _, err := a.client()
+			c, done, err := at.open(cmd)
 			if err != nil {
 				return err
 			}
+			defer done()
 			r, err := c.LedgerVerify(cmd.Context())
 			if err != nil {
 				return err
@@ -220,6 +253,8 @@ func (a *app) ledgerVerify() *cobra.Command {
 			return err
 		},
 	}
+	at.flags(cmd)
+	return cmd
 }
 
 func (a *app) ledgerExport() *cobra.Command {

@@ -30,6 +30,11 @@ const (
 // errFound says that a check found something; the findings have been printed.
 var errFound = errors.New("the check found something")
 
+// foundError is what a check found, when that is one thing and there is nothing else to print.
+type foundError struct{ error }
+
+func (e foundError) Unwrap() error { return e.error }
+
 // usageError is a command that cannot be understood.
 type usageError struct{ error }
 
@@ -46,12 +51,13 @@ func main() {
 
 func exitCode(err error) int {
 	var usage usageError
+	var found foundError
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.Is(err, errFound), errors.Is(err, node.ErrBackup):
+	case errors.Is(err, errFound), errors.As(err, &found), errors.Is(err, node.ErrBackup):
 		return exitFound
 	case errors.Is(err, node.ErrNotRunning):
 		return exitNotRunning

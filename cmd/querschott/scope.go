@@ -229,16 +229,19 @@ func (a *app) verifyScope() *cobra.Command {
 		Use: "scope FILE", Short: "Check offline that an answer about who was reached is complete", Args: limitArgs(cobra.ExactArgs(1)),
 		Long: `Check a proof of 'querschott scope --proof' with nothing but one public key of the platform's ledger, and print what it
 shows: counted from the proof's records. It fails when a record, a neighbour, a segment, a round or an insurer is withheld.
-Exit code 5: it holds, but not for the whole time asked for.`,
+Exit code 5: it does not hold, or not for the whole time asked for.`,
 		Example: "  querschott verify scope reached.proof --vkey 'kassen.example/ledger/commits/2026+1a2b3c4d+AQ...'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, err := os.ReadFile(args[0])
 			if err != nil {
 				return err
 			}
+			if err := checkVKey(vkey); err != nil {
+				return err
+			}
 			v, err := scope.Verify(file, vkey)
 			if err != nil {
-				return err
+				return foundError{err}
 			}
 			if !list {
 				for i := range v.Reach {

@@ -70,12 +70,8 @@ func newLog(c node.LogConfig) *slog.Logger {
 
 // askPassphrase takes the passphrase from QUERSCHOTT_PASSPHRASE_FILE (for a service manager) or from the terminal.
 func askPassphrase() ([]byte, error) {
-	if file := os.Getenv("QUERSCHOTT_PASSPHRASE_FILE"); file != "" {
-		data, err := os.ReadFile(file)
-		for len(data) > 0 && (data[len(data)-1] == '\n' || data[len(data)-1] == '\r') {
-			data = data[:len(data)-1]
-		}
-		return data, err
+	if read := filedPassphrase(); read != nil {
+		return read()
 	}
 	fd := int(os.Stdin.Fd())
 	if !term.IsTerminal(fd) {
@@ -85,6 +81,21 @@ func askPassphrase() ([]byte, error) {
 	pass, err := term.ReadPassword(fd)
 	fmt.Fprintln(os.Stderr)
 	return pass, err
+}
+
+// filedPassphrase reads the passphrase from QUERSCHOTT_PASSPHRASE_FILE; nil if that names no file. Checks use it: they ask nobody.
+func filedPassphrase() func() ([]byte, error) {
+	file := os.Getenv("QUERSCHOTT_PASSPHRASE_FILE")
+	if file == "" {
+		return nil
+	}
+	return func() ([]byte, error) {
+		data, err := os.ReadFile(file)
+		for len(data) > 0 && (data[len(data)-1] == '\n' || data[len(data)-1] == '\r') {
+			data = data[:len(data)-1]
+		}
+		return data, err
+	}
 }
 
 func (a *app) initCommand() *cobra.Command {
@@ -114,8 +125,9 @@ delete it there; keep DIR/unlock.key on another medium than the data.
 			if passphrase {
 				opt.Config.Keyring.Unlock = "passphrase"
 			}
-			for _, name := range operators {
-				opt.Operators = append(opt.Operators, querschott.Actor(name))
+			var err error
+			if opt.Operators, err = initNames(domain, operators); err != nil {
+				return err
 			}
 			made, err := node.Init(args[0], opt)
 			if err != nil {
@@ -146,6 +158,23 @@ Next:
 	cmd.Flags().BoolVar(&exercise, "drill", false, "for exercises only: what 'querschott drill run --data' may attack")
 	cmd.AddCommand(a.initGate())
 	return cmd
+}
+
+// initNames refuses names that a node cannot have before anything is made.
+func initNames(domain string, operators []string) ([]querschott.Actor, error) {
+	if domain != "" {
+		if err := node.CheckDomain(domain); err != nil {
+			return nil, usageError{fmt.Errorf("--domain %.90q: %w", domain, err)}
+		}
+	}
+	var list []querschott.Actor
+	for _, name := range operators {
+		if err := node.CheckOperator(querschott.Actor(name)); err != nil {
+			return nil, usageError{fmt.Errorf("--operator %w", err)}
+		}
+		list = append(list, querschott.Actor(name))
+	}
+	return list, nil
 }
 
 // initDrillNext says how a directory for exercises comes to its first drill.
@@ -179,8 +208,9 @@ that no rule describes are passed on and recorded as unknown.`,
 				return usageError{errors.New("name the existing service with --upstream")}
 			}
 			opt := node.InitOptions{Passphrase: askPassphrase}
-			for _, op := range operators {
-				opt.Operators = append(opt.Operators, querschott.Actor(op))
+			var err error
+			if opt.Operators, err = initNames(domain, operators); err != nil {
+				return err
 			}
 			g.Service = querschott.Service(service)
 			if insurer != "" {
@@ -190,7 +220,6 @@ that no rule describes are passed on and recorded as unknown.`,
 				}
 				g.Insurer, opt.Insurers = in.IK, []node.Insurer{in}
 			}
-			var err error
 			if opt.Config, err = node.GateConfig(g); err != nil {
 				return usageError{err}
 			}
@@ -238,7 +267,7 @@ func (a *app) configCommand() *cobra.Command {
 	cmd.AddCommand(&cobra.Command{
 		Use: "check", Short: "Check the configuration and everything that it names, without starting", Args: limitArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.examine(cmd, func(cfg *node.Config) []node.Finding { return cfg.Check(time.Now()) })
+			return a.examine(cmd, func(cfg *node.Config) []node.Finding { return cfg.Check(time.Now(), filedPassphrase()) })
 		},
 	})
 	return cmd
@@ -248,7 +277,7 @@ func (a *app) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "doctor", Short: "Examine the configuration, the data and the running node; each finding with its fix", Args: limitArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.examine(cmd, func(cfg *node.Config) []node.Finding { return cfg.Doctor(cmd.Context(), time.Now()) })
+			return a.examine(cmd, func(cfg *node.Config) []node.Finding { return cfg.Doctor(cmd.Context(), time.Now(), filedPassphrase()) })
 		},
 	}
 }

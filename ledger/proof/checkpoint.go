@@ -77,27 +77,38 @@ func strict(s string) ([]byte, error) {
 type Signer struct {
 	origin string
 	keyID  [4]byte
-	key    ed25519.PrivateKey
+	public ed25519.PublicKey
+	key    ed25519.PrivateKey // nil: it can only verify
 }
 
 const ed25519Type = 0x01
 
 // NewSigner returns the signer of a log.
 func NewSigner(origin string, key ed25519.PrivateKey) *Signer {
-	s := &Signer{origin: origin, key: key}
+	s := NewReader(origin, key.Public().(ed25519.PublicKey))
+	s.key = key
+	return s
+}
+
+// NewReader returns a signer of a log that verifies and cannot sign.
+func NewReader(origin string, public ed25519.PublicKey) *Signer {
+	s := &Signer{origin: origin, public: public}
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n", origin)
 	h.Write([]byte{ed25519Type})
-	h.Write(key.Public().(ed25519.PublicKey))
+	h.Write(public)
 	copy(s.keyID[:], h.Sum(nil))
 	return s
 }
 
 // VKey returns the verifier key in the form <origin>+<key ID>+<key> (C2SP signed-note).
 func (s *Signer) VKey() string {
-	pub := append([]byte{ed25519Type}, s.key.Public().(ed25519.PublicKey)...)
+	pub := append([]byte{ed25519Type}, s.public...)
 	return fmt.Sprintf("%s+%x+%s", s.origin, s.keyID, base64.StdEncoding.EncodeToString(pub))
 }
+
+// Signs reports whether it has the private key; without it, Sign must not be called.
+func (s *Signer) Signs() bool { return s.key != nil }
 
 // Sign returns the Ed25519 signature of the checkpoint that has this size and root.
 func (s *Signer) Sign(size uint64, root tile.Hash) (sig [ed25519.SignatureSize]byte) {
@@ -107,7 +118,7 @@ func (s *Signer) Sign(size uint64, root tile.Hash) (sig [ed25519.SignatureSize]b
 
 // Verify reports whether Sign made the signature.
 func (s *Signer) Verify(size uint64, root tile.Hash, sig [ed25519.SignatureSize]byte) bool {
-	return ed25519.Verify(s.key.Public().(ed25519.PublicKey), s.text(size, root), sig[:])
+	return ed25519.Verify(s.public, s.text(size, root), sig[:])
 }
 
 func (s *Signer) text(size uint64, root tile.Hash) []byte {
@@ -130,6 +141,20 @@ func NewVerifier(vkey string) (note.Verifier, error) {
 		return nil, fmt.Errorf("couldn't read verifier key: %w", err)
 	}
 	return v, nil
+}
+
+// PublicKey returns the key in a verifier key, and the origin that stands with it.
+func PublicKey(vkey string) (origin string, public ed25519.PublicKey, err error) {
+	v, err := NewVerifier(vkey)
+	if err != nil {
+		return "", nil, err
+	}
+	parts := strings.SplitN(vkey, "+", 3) // base64 may hold a plus
+	b, err := strict(parts[2])
+	if err != nil || len(b) != 1+ed25519.PublicKeySize || b[0] != ed25519Type {
+		return "", nil, errors.New("couldn't read verifier key: it is no Ed25519 key")
+	}
+	return v.Name(), b[1:], nil
 }
 
 // OpenCheckpoint verifies a signed checkpoint of the log whose key and origin the verifier has. Signatures of other keys,
