@@ -256,9 +256,40 @@ func TestImportOrderCanFail(t *testing.T) {
 		{"cmd/querschott", "node", true},
 		{"elsewhere", "seal", false},
 		{"intake", "door", false},
+		{"web/status", "seal", false},
+		{"web/status", "internal/disk", true},
 	} {
 		if got := importFault(tc.from, tc.to) == ""; got != tc.allowed {
 			t.Errorf("%s imports %s: allowed = %v, want %v", tc.from, tc.to, got, tc.allowed)
+		}
+	}
+}
+
+// The status page outlives the platform: nothing that it is built from, however far down, is cell, ledger, key or door.
+func TestStatusPageIsBuiltWithoutThePlatform(t *testing.T) {
+	imports := map[string][]string{}
+	for _, s := range sources(t) {
+		for _, spec := range s.ast.Imports {
+			if to, ok := strings.CutPrefix(strings.Trim(spec.Path.Value, `"`), module); ok && !s.test {
+				imports[s.dir] = append(imports[s.dir], strings.TrimPrefix(to, "/"))
+			}
+		}
+	}
+	const page = "web/status"
+	if len(imports[page]) == 0 {
+		t.Fatal("the status page is gone, or uses none of the house's words")
+	}
+	seen, next := map[string]bool{page: true}, []string{page}
+	for len(next) > 0 {
+		dir := next[0]
+		next = next[1:]
+		for _, to := range imports[dir] {
+			if root, internal := internalRoot(to); to != "" && (!internal || root != "") {
+				t.Errorf("%s imports %s: the status page is built from the words alone", dir, to)
+			}
+			if !seen[to] {
+				seen[to], next = true, append(next, to)
+			}
 		}
 	}
 }

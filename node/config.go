@@ -32,6 +32,7 @@ type Config struct {
 	VSDM       VSDMConfig      `yaml:"vsdm" json:"vsdm" doc:"The service of insured persons' master data, VSDM 2.0: the online check of the electronic health card."`
 	Watch      WatchConfig     `yaml:"watch" json:"watch" doc:"The early warning: detectors beside the running node."`
 	Doors      DoorsConfig     `yaml:"doors" json:"doors" doc:"Several gates: one node keeps the book of doors and the deny list, others follow it."`
+	Status     StatusConfig    `yaml:"status" json:"status" doc:"The public status page. It stands on other people's hosts and outlives this platform."`
 	Contain    ContainConfig   `yaml:"contain" json:"contain" doc:"Containment: what is done by itself when the early warning has raised an alarm."`
 	Telemetry  TelemetryConfig `yaml:"telemetry" json:"telemetry" doc:"Metrics, traces and logs for those who watch the machine."`
 	Log        LogConfig       `yaml:"log" json:"log" doc:"The node's own log, on standard error. It names no insured person and no secret."`
@@ -119,7 +120,7 @@ func Default() Config {
 		},
 		Outbox:  OutboxConfig{RelayTLS: "starttls", Local: []string{}},
 		Console: ConsoleConfig{Listen: "127.0.0.1:8080", Hosts: []string{}, OIDC: defaultOIDC()},
-		HTTP:    defaultHTTP(), VSDM: defaultVSDM(), Watch: defaultWatch(), Contain: defaultContain(), Doors: defaultDoors(),
+		HTTP:    defaultHTTP(), VSDM: defaultVSDM(), Watch: defaultWatch(), Contain: defaultContain(), Doors: defaultDoors(), Status: StatusConfig{Publish: []string{}},
 		Log: LogConfig{Level: "info", Format: "text"},
 	}
 }
@@ -180,6 +181,9 @@ func (c *Config) resolve() {
 	for i := range c.Intake.Copies {
 		paths = append(paths, &c.Intake.Copies[i])
 	}
+	for i := range c.Status.Publish {
+		paths = append(paths, &c.Status.Publish[i])
+	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(c.dir, *p)
@@ -236,6 +240,7 @@ func (c *Config) validate() error {
 	c.Watch.validate(w, c.HTTP.Machines)
 	c.Contain.validate(w)
 	c.Doors.validate(w)
+	c.Status.validate(w)
 	c.Telemetry.validate(w)
 	return w.err
 }

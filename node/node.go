@@ -134,6 +134,7 @@ type Node struct {
 	reach    *reach       // whose data held credentials reached
 	stages   *stages      // of doors that open by and by
 	canary   *canaryTraffic
+	public   *publisher // of the state of the doors
 	sockets  sockets
 	audit    atomic.Pointer[Audit]
 	asked    sync.WaitGroup // answers on the control socket that are being made
@@ -190,6 +191,7 @@ func Open(ctx context.Context, cfg *Config, opt Options) (n *Node, err error) {
 		{"HTTP entrance", n.openHTTP},
 		{"early warning", n.openAlarms},
 		{"incidents", n.openCases},
+		{"public status", n.openPublisher},
 		{"stages of doors", n.openStages},
 		{"containment", n.openContainment},
 		{"console", n.openConsole},

@@ -51,6 +51,7 @@ func (n *Node) Run(ctx context.Context) error {
 	core.Go(func() error { return n.part(inner, "the comparison of incidents with the ledger", n.checkCases) })
 	core.Go(func() error { return n.part(inner, "the stages of doors", n.stages.run) })
 	core.Go(func() error { return n.part(inner, "the detectors at double sensitivity", n.sharpen) })
+	core.Go(func() error { return n.part(inner, "the public status", n.publish) })
 	core.Go(func() error { return n.part(inner, "the orders of emergencies", n.watchGlass) })
 	if n.follower != nil {
 		core.Go(func() error { return n.part(inner, "the link to the book of doors", n.follower.Run) })

@@ -30,6 +30,7 @@ type Status struct {
 	Journal   intake.Stats     `json:"journal"`
 	Pump      intake.PumpStats `json:"pump"`
 	HTTP      *HTTPStatus      `json:"http,omitempty"` // nil: there is no HTTP entrance
+	Public    *PublicStatus    `json:"public"`
 	Trouble   []Trouble        `json:"trouble,omitempty"`
 	Addresses Addresses        `json:"addresses"`
 }
@@ -153,7 +154,7 @@ func (n *Node) Status() Status {
 		s.Mail.Transient, s.Mail.Permanent = byCause(g.Transient), byCause(g.Permanent)
 	}
 	s.Mail.Outgoing = n.outbox.Status().Queued
-	s.HTTP = n.httpCounts()
+	s.HTTP, s.Public = n.httpCounts(), n.public.state()
 	s.Trouble = n.trouble()
 	return s
 }
@@ -179,6 +180,7 @@ func (n *Node) trouble() []Trouble {
 	}
 	list = append(list, n.issuerTrouble()...)
 	list = append(append(list, n.followTrouble()...), n.gates.trouble(n.opt.Now())...)
+	list = append(list, n.public.trouble(n.opt.Now())...)
 	n.mu.Lock()
 	list = append(list, n.failed...)
 	n.mu.Unlock()

@@ -43,6 +43,11 @@ measured is null. The command fails if a condition is not met.`,
 			opt.Progress = func(format string, args ...any) {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%6.1f s  %s\n", time.Since(begin).Seconds(), fmt.Sprintf(format, args...))
 			}
+			program, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			opt.Program = program
 			r, err := playDrill(cmd.Context(), args[0], dir, opt)
 			if err != nil {
 				return err

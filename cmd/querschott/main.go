@@ -103,7 +103,7 @@ For real:     querschott init DIR, then querschott serve --config DIR/querschott
 		a.demoCommand(), a.serveCommand(), a.initCommand(), a.configCommand(), a.doctorCommand(), a.statusCommand(),
 		a.insurerCommand(), a.operatorCommand(), a.accountCommand(), a.staffCommand(), a.loginCommand(),
 		a.revokeCommand(), a.vsdmCommand(), a.tokenCommand(), a.doorCommand(), a.breakGlassCommand(), a.spoolCommand(), a.ledgerCommand(), a.backupCommand(), a.restoreCommand(), a.sendCommand(),
-		a.watchCommand(), a.playbookCommand(), a.containCommand(), a.canaryCommand(), a.scopeCommand(), a.verifyCommand(), a.deskCommand(), a.drillCommand(), a.incidentCommand(),
+		a.watchCommand(), a.playbookCommand(), a.containCommand(), a.canaryCommand(), a.scopeCommand(), a.verifyCommand(), a.deskCommand(), a.drillCommand(), a.incidentCommand(), a.statusPageCommand(),
 	)
 	groups(root)
 	return root

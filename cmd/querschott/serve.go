@@ -121,6 +121,7 @@ delete it there; keep DIR/unlock.key on another medium than the data.
 			opt := node.InitOptions{Config: cfg, Passphrase: askPassphrase}
 			if exercise {
 				opt.Config.Drill, opt.Config.HTTP.Listen, opt.Config.HTTP.DevIssuers = true, "127.0.0.1:8443", true
+				opt.Config.Status.Publish = []string{"status-page"}
 			}
 			if passphrase {
 				opt.Config.Keyring.Unlock = "passphrase"

@@ -233,6 +233,9 @@ func (p *Platform) found() (err error) {
 		return err
 	}
 	p.cfg.Drill = p.cfg.Drill || p.opt.Drill
+	if len(p.cfg.Status.Publish) == 0 {
+		p.cfg.Status.Publish = []string{filepath.Join(p.opt.Dir, "status-page")}
+	}
 	p.file = File{Dir: p.opt.Dir, Seed: p.opt.Seed, Persons: p.opt.Insured, Config: file, CA: filepath.Join(p.opt.Dir, "ca.crt")}
 	if err := p.supply(); err != nil {
 		return err

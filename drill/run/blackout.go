@@ -51,19 +51,24 @@ func Blackout(ctx context.Context, p *Platform, opt Options) (*Report, error) {
 	if b.signers, b.names, err = p.signers(); err != nil {
 		return nil, err
 	}
+	if b.page, err = s.openPage(ctx); err != nil {
+		return nil, err
+	}
+	if b.page != nil {
+		defer b.page.stop()
+	}
 	if err := errors.Join(wait(ctx, before), b.indicator(ctx)); err != nil {
 		return nil, err
 	}
-	if err := b.close(ctx); err != nil {
-		return nil, err
-	}
-	if err := b.reopen(ctx); err != nil {
-		return nil, err
-	}
-	if err := s.close(ctx); err != nil {
-		return nil, err
+	for _, act := range []func(context.Context) error{b.close, b.pageRight, b.reopen, b.pageClear, s.close} {
+		if err := act(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := errors.Join(b.emptied(ctx), b.reached(ctx)); err != nil {
+		return nil, err
+	}
+	if err := b.pageAlone(ctx); err != nil {
 		return nil, err
 	}
 	s.falseAlarms(b.probers)
@@ -80,6 +85,7 @@ type blackout struct {
 	probers map[querschott.Actor]bool
 	tag     string // of their names
 
+	page    *public // nil: nothing is published
 	shut    []querschott.Compartment
 	slowest atomic.Int64 // ns: of a closing order, until it was obeyed
 	told    *float64     // s: until a desk was told
@@ -167,9 +173,8 @@ func (b *blackout) wave(ctx context.Context, what string, list []*drill.Insurer)
 	for _, c := range doors {
 		g.Go(func() error {
 			at := time.Now()
-			_, err := b.p.node.Order(gctx, node.DraftRequest{
-				Compartment: c, To: closing[c.Service], Reason: "drill: attack on systems behind it", Incident: incidentRef, Actor: b.names[0],
-			}, b.signers[0])
+			b.page.ordered(c)
+			err := b.shutDoor(gctx, c)
 			if took := int64(time.Since(at)); took > b.slowest.Load() {
 				b.slowest.Store(took)
 			}
@@ -182,6 +187,14 @@ func (b *blackout) wave(ctx context.Context, what string, list []*drill.Insurer)
 		b.began = begin
 		b.told, err = b.learn(ctx, list[0], begin)
 	}
+	return err
+}
+
+// shutDoor closes one door.
+func (b *blackout) shutDoor(ctx context.Context, c querschott.Compartment) error {
+	_, err := b.p.node.Order(ctx, node.DraftRequest{
+		Compartment: c, To: closing[c.Service], Reason: "attack: drill, on systems behind it", Incident: incidentRef, Actor: b.names[0],
+	}, b.signers[0])
 	return err
 }
 
@@ -266,6 +279,7 @@ func (b *blackout) judge() {
 	r.Unseen = append(r.Unseen, "status page up while the platform is down: the refusals name its address, and the page is no part of this platform")
 	r.require("every closing was obeyed when its order was answered", len(r.Closed) >= len(b.shut), "the slowest after "+time.Duration(b.slowest.Load()).Round(time.Millisecond).String())
 	b.judgeReopening()
+	b.judgePage()
 	b.nobodyHeld()
 	b.jobsWentOn()
 	r.require("staff and practices had no errors but refusals by doors", r.Staff.Errors == 0 && r.Cards.Errors == 0, r.Staff.Trouble+r.Cards.Trouble)

@@ -30,6 +30,7 @@ type Platform struct {
 	node  *node.Client
 	http  *http.Client
 	tls   *tls.Config
+	halt  func() error // switches the platform off; nil: it is not the drill's
 
 	mu    sync.Mutex // guards there, also while data are on their way
 	there map[*drill.Insurer]int
@@ -156,13 +157,15 @@ func Throwaway(ctx context.Context, seed uint64) (p *Platform, stop func() error
 		_, err := world.Run(running, 0, func(demo.Line) {})
 		ended <- err
 	}()
-	stop = func() error {
+	halt := sync.OnceValue(func() error {
 		cancel()
-		return errors.Join(<-ended, os.RemoveAll(dir))
-	}
+		return <-ended
+	})
+	stop = func() error { return errors.Join(halt(), os.RemoveAll(dir)) }
 	if p, err = attachSoon(ctx, dir); err != nil {
 		return nil, nil, errors.Join(err, stop())
 	}
+	p.halt = halt
 	return p, stop, nil
 }
 

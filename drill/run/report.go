@@ -25,6 +25,7 @@ type Report struct {
 	Notes      []string    `json:"played_otherwise,omitempty"` // than the family says, compressed time among it
 	Thefts     []Theft     `json:"credentials"`
 	Reopening  *Reopening  `json:"reopening,omitempty"`
+	Status     *StatusPage `json:"status,omitempty"` // of april-2023
 	Staff      Work        `json:"staff"`
 	Jobs       *Work       `json:"registered_jobs"` // of suppliers' machines; null: the platform has none
 	Held       []string    `json:"wrongly_held"`    // clerks and suppliers' machines that only worked

@@ -58,6 +58,7 @@ func Find(name string) (*attack.Family, error) {
 type Options struct {
 	Seed     uint64
 	Progress func(format string, args ...any)
+	Program  string // this program's file, with which the status page becomes a process of its own; empty: the drill serves it
 }
 
 // Times of a drill.
