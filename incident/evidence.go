@@ -10,6 +10,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/scope"
+	"github.com/querschott/querschott/scope/leak"
 )
 
 // The grades that no index finds, besides those of [scope.Grade].
@@ -189,6 +190,7 @@ func HeldSource(credentials int) string { return heldSource + strconv.Itoa(crede
 const (
 	heldSource  = "scope, held credentials: "
 	scopeSource = "scope, credentials: "
+	leakSource  = "leak, files: "
 )
 
 // OfHeld reports whether evidence was found by the platform about held credentials.
@@ -204,7 +206,7 @@ func (e *Evidence) credentials() (string, bool) {
 
 // SourceIn says in a language where evidence comes from. What somebody has written stays as it was written.
 func (e *Evidence) SourceIn(language string) string {
-	for prefix, german := range map[string]string{heldSource: "Zugriffsbuch, gesperrte Ausweise: ", scopeSource: "Zugriffsbuch, Ausweise: "} {
+	for prefix, german := range map[string]string{heldSource: "Zugriffsbuch, gesperrte Ausweise: ", scopeSource: "Zugriffsbuch, Ausweise: ", leakSource: "Abgleich eines Datenfundes, Dateien: "} {
 		if n, ok := strings.CutPrefix(e.Source, prefix); ok && language == "de" {
 			return german + n
 		}
@@ -239,3 +241,26 @@ func FromScope(a *scope.Answer, keysHeld bool) []Evidence {
 	}
 	return list
 }
+
+// FromLeak makes evidence of the dump that a report is about: for each insurer whose persons are in it, that their data were seen
+// outside. A number alone may come from elsewhere: whoever adds it has looked at what stands beside the numbers.
+func FromLeak(r *leak.Report) []Evidence {
+	var match strings.Builder
+	fmt.Fprintf(&match, "dump of %d rows, %d persons, %d canaries", r.Rows, r.Persons, r.Canaries)
+	for _, f := range r.Files[:min(len(r.Files), maxDigests)] {
+		fmt.Fprintf(&match, "; sha256 %s", f.SHA256)
+	}
+	var list []Evidence
+	for i := range r.Insurers {
+		s := &r.Insurers[i]
+		n := uint64(s.Persons)
+		list = append(list, Evidence{
+			Grade: LeftTheHouse, Insurer: s.Insurer, Source: leakSource + strconv.Itoa(len(r.Files)), Match: match.String(),
+			Bounds: &scope.Bounds{Lower: n, Best: n, Upper: n},
+		})
+	}
+	return list
+}
+
+// maxDigests is how many of a dump's files evidence names.
+const maxDigests = 5

@@ -121,6 +121,7 @@ func (n *Node) controlHandler() http.Handler {
 	post("/v1/scope/proof", n.controlScopeProof)
 	post("/v1/scope/person", n.controlWho)
 	post("/v1/scope/rebuild", n.controlScopeRebuild)
+	mux.Handle("POST /v1/scope/leak", n.answerTo(maxLeak, n.controlLeak))
 	get("/v1/incidents", n.controlIncidents)
 	get("/v1/incident", n.controlIncident)
 	get("/v1/incidents/verify", n.controlIncidentVerify)

@@ -67,34 +67,39 @@ func (s *saying) fill(e *incident.Entry) (err error) {
 	return err
 }
 
-// hand signs an entry for the version of the case that is in force, hands it in and prints where it stands.
+// hand hands an entry in and prints where it stands.
 func (a *app) hand(cmd *cobra.Command, s *saying, ref string, e incident.Entry) error {
-	if err := s.fill(&e); err != nil {
-		return err
-	}
-	c, _, err := a.client()
-	if err != nil {
-		return err
-	}
-	signer, _, err := operatorKey(s.key)
-	if err != nil {
-		return err
-	}
-	d := node.IncidentChange{Ref: ref, Entry: e}
-	if ref != "" {
-		seen, err := c.Incident(cmd.Context(), ref)
-		if err != nil {
-			return err
-		}
-		d.Version = seen.Case.Version
-	}
-	x, err := c.ChangeIncident(cmd.Context(), signer, d)
+	x, err := a.handIn(cmd.Context(), s, ref, e)
 	if err != nil {
 		return err
 	}
 	return a.show(cmd, x, func(w io.Writer) {
 		fmt.Fprintf(w, "%s, entry %d, %s\n", x.Case.Ref, x.Case.Version, x.Case.Status)
 	})
+}
+
+// handIn signs an entry for the version of the case that is in force and hands it in.
+func (a *app) handIn(ctx context.Context, s *saying, ref string, e incident.Entry) (*incident.Export, error) {
+	if err := s.fill(&e); err != nil {
+		return nil, err
+	}
+	c, _, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	signer, _, err := operatorKey(s.key)
+	if err != nil {
+		return nil, err
+	}
+	d := node.IncidentChange{Ref: ref, Entry: e}
+	if ref != "" {
+		seen, err := c.Incident(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		d.Version = seen.Case.Version
+	}
+	return c.ChangeIncident(ctx, signer, d)
 }
 
 func (a *app) incidentOpen() *cobra.Command {

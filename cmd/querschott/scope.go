@@ -106,7 +106,7 @@ proof that the answer is complete; with --insurer it shows nothing of the logs o
 	cmd.Flags().StringVar(&proofFile, "proof", "", "file for the proof that the answer is complete; see 'querschott verify scope'")
 	must(cmd.MarkFlagRequired("credential"))
 	must(cmd.MarkFlagRequired("from"))
-	cmd.AddCommand(a.scopePerson(), a.scopeRebuild())
+	cmd.AddCommand(a.scopePerson(), a.scopeLeak(), a.scopeRebuild())
 	return cmd
 }
 
