@@ -32,5 +32,6 @@ type Access struct {
 	Binding    string       `json:"tls_binding,omitempty"` // thumbprint of the key or certificate that the credential is bound to
 	Took       int64        `json:"took_us"`               // from the request to the answer's first byte
 	Canary     bool         `json:"canary,omitempty"`      // the platform's own traffic that tries a door: nobody's access
+	Received   time.Time    `json:"received,omitzero"`     // when the platform was told of it, if its gate is somebody else's
 	Course     *Course      `json:"-"`                     // nil unless the request is traced
 }

@@ -9,11 +9,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/internal/disk"
 )
 
 // FileConfig says where events are written.
@@ -23,9 +25,11 @@ type FileConfig struct {
 	Keep  int                          // renamed files that stay; default 1
 	Alarm func(err error, lost uint64) // told at the first failure and again after every minute of failing, and how many events are lost since the start
 	Now   func() time.Time             // default time.Now
+	Least int64                        // bytes that stay free on the disk: with less, nothing is written
+	Ours  bool                         // the file is nobody else's: one that cannot be opened is an alarm and no error, one that does not end with an event is renamed as if it were full
 }
 
-// File writes events to a file. One goroutine runs it.
+// File writes events to a file. One goroutine runs it, or uses Put and Flush.
 type File struct {
 	cfg     FileConfig
 	f       *os.File // nil: to be opened
@@ -55,7 +59,10 @@ func OpenFile(cfg FileConfig) (*File, error) {
 	cfg.Keep = max(cfg.Keep, 1)
 	f := &File{cfg: cfg}
 	if err := f.open(); err != nil {
-		return nil, err
+		if !cfg.Ours {
+			return nil, err
+		}
+		f.alarm(err)
 	}
 	return f, nil
 }
@@ -84,6 +91,24 @@ func (f *File) Run(ctx context.Context, s *Subscription) error {
 	return f.close()
 }
 
+// Put writes an event, with the next Flush at the latest. What could not be written is lost and counted.
+func (f *File) Put(e *querschott.Access) {
+	f.add(e)
+	if len(f.pending) >= fileBuffer {
+		f.flush()
+	}
+}
+
+// Flush writes what waits.
+func (f *File) Flush() {
+	if len(f.pending) > 0 {
+		f.flush()
+	}
+}
+
+// Close writes what waits and closes the file. Nothing is written after it.
+func (f *File) Close() error { return f.close() }
+
 // add puts an event's line behind those that wait.
 func (f *File) add(e *querschott.Access) {
 	line, err := json.Marshal(e)
@@ -109,6 +134,11 @@ func (f *File) flush() {
 }
 
 func (f *File) write() error {
+	if f.cfg.Least > 0 {
+		if free, err := disk.Free(filepath.Dir(f.cfg.Path)); err == nil && free < f.cfg.Least {
+			return fmt.Errorf("couldn't write access events: %d MiB are free on the disk, and %d stay free for what is needed more", free>>20, f.cfg.Least>>20)
+		}
+	}
 	if f.f != nil && f.regular && f.cfg.Max > 0 && f.size > 0 && f.size+int64(len(f.pending)) > f.cfg.Max {
 		if err := f.rotate(); err != nil {
 			return err
@@ -156,11 +186,25 @@ func (f *File) open() error {
 		f.size, err = mend(h, st.Size())
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("couldn't open the file of access events: %w", err), h.Close())
+		err = errors.Join(fmt.Errorf("couldn't open the file of access events: %w", err), h.Close())
+		if f.cfg.Ours && errors.Is(err, errNoEvents) {
+			return f.setAside()
+		}
+		return err
 	}
 	f.f = h
 	return nil
 }
+
+// setAside renames a file that does not end with events, so that what was written before is still read, and opens a new one.
+func (f *File) setAside() error {
+	if err := f.rename(); err != nil {
+		return fmt.Errorf("couldn't begin a new file of access events: %w", err)
+	}
+	return f.open()
+}
+
+var errNoEvents = errors.New("what stands in it are no access events")
 
 // mend returns the length of a file up to its last line end, after cutting off what follows. A file that is not made of
 // lines is somebody else's and stays as it is.
@@ -175,7 +219,7 @@ func mend(h *os.File, size int64) (int64, error) {
 		return size, nil
 	}
 	if end == 0 && begin > 0 || end < int64(len(tail)) && tail[end] != '{' {
-		return 0, errors.New("what stands in it are no access events")
+		return 0, errNoEvents
 	}
 	return begin + end, h.Truncate(begin + end)
 }
@@ -184,6 +228,14 @@ func mend(h *os.File, size int64) (int64, error) {
 func (f *File) rotate() error {
 	err := f.f.Close()
 	f.f = nil
+	if err = errors.Join(err, f.rename()); err != nil {
+		return fmt.Errorf("couldn't begin a new file of access events: %w", err)
+	}
+	return nil
+}
+
+// rename gives the file the name of the first that was full before, and each of those the name of the next.
+func (f *File) rename() (err error) {
 	for i := f.cfg.Keep; i > 0; i-- {
 		from := f.cfg.Path
 		if i > 1 {
@@ -193,10 +245,7 @@ func (f *File) rotate() error {
 			err = errors.Join(err, e)
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("couldn't begin a new file of access events: %w", err)
-	}
-	return nil
+	return err
 }
 
 func (f *File) close() error {

@@ -24,6 +24,7 @@ type alarms struct {
 	live  []string // detectors and causes that may lead to something
 	book  *alarmBook
 	feeds map[string]*feed // by machine
+	blind blinder          // of their persons
 
 	canaries   *canaries
 	pseudonyms []string                 // of canaries that the configuration names
@@ -54,6 +55,7 @@ func (n *Node) openAlarms(context.Context) (err error) {
 		}
 		a.emit(al)
 	}
+	cfg.Now = n.opt.Now
 	a.live, a.pseudonyms = cfg.Policy.Live, cfg.Canaries
 	if a.watch, err = watch.New(cfg); err != nil {
 		return err
@@ -68,7 +70,9 @@ func (n *Node) openAlarms(context.Context) (err error) {
 	if a.book, err = openAlarmBook(n.path(alarmFile), int64(n.cfg.Watch.Alarms)); err != nil {
 		return err
 	}
-	n.openFeeds(a)
+	if err := n.openFeeds(a); err != nil {
+		return err
+	}
 	a.events = n.stream.Subscribe(alarmsSubscriber, watchEvents)
 	a.before, a.house = n.learn, n.keepWatch
 	n.alarms = a
@@ -95,7 +99,10 @@ func (a *alarms) emit(al *watch.Alarm) {
 // run looks at events and tells alarms until the context ends.
 func (a *alarms) run(ctx context.Context) error {
 	var g errgroup.Group
+	hearing := context.WithoutCancel(ctx)
+	looked := make(chan struct{}) // closed when all events are looked at
 	g.Go(func() error {
+		defer close(looked)
 		a.before(ctx)
 		a.ready.Store(true) // from here on event time is ours
 		g.Go(func() error { a.house(ctx); return nil })
@@ -104,14 +111,31 @@ func (a *alarms) run(ctx context.Context) error {
 	g.Go(func() error {
 		for {
 			select {
-			case <-ctx.Done():
+			case <-looked:
+				a.hearRest(hearing)
 				return nil
 			case al := <-a.raised:
-				for _, hear := range a.hear {
-					hear(ctx, al)
-				}
+				a.tell(hearing, al)
 			}
 		}
 	})
 	return g.Wait()
+}
+
+func (a *alarms) tell(ctx context.Context, al *watch.Alarm) {
+	for _, hear := range a.hear {
+		hear(ctx, al)
+	}
+}
+
+// hearRest tells what was raised when the node had to stop: after the next start it counts as told.
+func (a *alarms) hearRest(ctx context.Context) {
+	for {
+		select {
+		case al := <-a.raised:
+			a.tell(ctx, al)
+		default:
+			return
+		}
+	}
 }

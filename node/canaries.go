@@ -250,6 +250,15 @@ func (n *Node) watchCanaries() { n.alarms.watch.SetCanaries(n.canaryPseudonyms()
 func (n *Node) canaryPseudonyms() []string {
 	list := slices.Clone(n.alarms.pseudonyms)
 	now := n.opt.Now()
+	if len(n.alarms.feeds) > 0 { // as foreign sources' persons are called here
+		for _, p := range n.alarms.pseudonyms {
+			for _, at := range []time.Time{now, now.Add(time.Hour)} {
+				if blind := n.alarms.blind.person(p, at); blind != list[len(list)-1] {
+					list = append(list, blind)
+				}
+			}
+		}
+	}
 	n.alarms.canaries.each(true, func(in querschott.IK, _ uint32, k querschott.KVNR) {
 		for _, at := range []time.Time{now, now.Add(time.Hour)} {
 			if p := n.years.pseudonym(in, k, at); p != "" && (len(list) == 0 || list[len(list)-1] != p) {

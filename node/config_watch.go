@@ -15,7 +15,8 @@ type WatchConfig struct {
 	Canaries string       `yaml:"canaries" json:"canaries" doc:"File with pseudonyms of canary persons as they stand in events, one a line, besides those that 'querschott canary' keeps. For services whose persons are not ours."`
 	Prefix   string       `yaml:"canary_prefix" json:"canary_prefix" doc:"First letter and digits of the numbers of canary persons, agreed with the insurers as never to be issued, such as Z999."`
 	Per      int          `yaml:"canary_per" json:"canary_per" doc:"There is one canary for so many insured persons, and at least two for every insurer."`
-	Learn    Size         `yaml:"learn" json:"learn" doc:"How much of the newest of http.access_log is read at the start, so that everybody's habits are known again; 0: nothing. About 500 bytes an event; detectors look back 60 days."`
+	Learn    Size         `yaml:"learn" json:"learn" doc:"How much of the newest of http.access_log, and of the record of each foreign source, is read at the start, so that everybody's habits are known again; 0: nothing. About 500 bytes an event; detectors look back 60 days."`
+	Record   Size         `yaml:"record" json:"record" doc:"How much of the newest events of each foreign source is kept in the data directory, in five files of a fifth each, and read at the start like http.access_log; 0: nothing. About 500 bytes an event."`
 	Alarms   Size         `yaml:"alarms" json:"alarms" doc:"Size at which the file of alarms in the data directory is renamed and a new one begun; three renamed ones are kept."`
 	OCSF     bool         `yaml:"ocsf" json:"ocsf" doc:"Write alarms as OCSF detection findings too."`
 	Feeds    []FeedConfig `yaml:"feeds" json:"feeds" doc:"Machines that may send access events of services that this platform does not carry, to /watch/v1/events of the HTTP entrance."`
@@ -31,7 +32,7 @@ type FeedConfig struct {
 }
 
 func defaultWatch() WatchConfig {
-	return WatchConfig{Rules: []string{}, Prefix: "Z999", Per: 10_000, Learn: 1 << 30, Alarms: 8 << 20, Feeds: []FeedConfig{}}
+	return WatchConfig{Rules: []string{}, Prefix: "Z999", Per: 10_000, Learn: 1 << 30, Record: 1 << 30, Alarms: 8 << 20, Feeds: []FeedConfig{}}
 }
 
 // paths are the fields that are paths.
@@ -48,6 +49,9 @@ const feedRate = 2000
 func (c *WatchConfig) validate(w *wrongs, machines []Machine) {
 	if c.Alarms < 64<<10 || c.Alarms > 1<<30 {
 		w.add("watch.alarms: must be between 64KiB and 1GiB")
+	}
+	if c.Record != 0 && (c.Record < 64<<10 || c.Record > 1<<40) {
+		w.add("watch.record: must be 0, or between 64KiB and 1TiB")
 	}
 	if c.Per < 100 {
 		w.add("watch.canary_per: must be at least 100")
@@ -90,8 +94,5 @@ func (c *HTTPConfig) recorded() (list []string) {
 	if c.AccessLog == "" || c.AccessLog == "-" || !filepath.IsAbs(c.AccessLog) {
 		return nil
 	}
-	for i := c.AccessLogKeep; i > 0; i-- {
-		list = append(list, rotated(c.AccessLog, i))
-	}
-	return append(list, c.AccessLog)
+	return renamed(c.AccessLog, c.AccessLogKeep)
 }

@@ -29,27 +29,31 @@ import (
 // feed takes events of one foreign source. A source speaks under a gate's name of its own, about its own insurers and services,
 // and about actors of its own unless it is told otherwise: false events may blind or alarm nobody else.
 type feed struct {
-	cfg  FeedConfig
-	tell func(*querschott.Access)
-	now  func() time.Time
+	cfg   FeedConfig
+	tell  func(*querschott.Access) bool
+	now   func() time.Time
+	blind blinder
 
-	mu      sync.Mutex // guards what follows; held while a request's events are told
-	tokens  float64    // events that it may send at once
-	filled  time.Time
-	seq     uint64 // of events that bring no number
-	taken   uint64
-	refused map[string]uint64
-	limited uint64 // events that were answered 429
-	last    time.Time
-	untold  fed       // that the ledger does not have yet
-	told    time.Time // when it was told last
+	mu       sync.Mutex   // guards what follows; held while a request's events are told
+	record   *access.File // nil: nothing is kept
+	unsynced bool         // what was put into the record since it was synced
+	tokens   float64      // events that it may send at once
+	filled   time.Time
+	seq      uint64 // of events that bring no number
+	taken    uint64
+	refused  map[string]uint64
+	limited  uint64 // events that were answered 429
+	last     time.Time
+	untold   fed       // that the ledger does not have yet
+	told     time.Time // when it was told last
 }
 
 // FeedStatus is what is known of a foreign source.
 type FeedStatus struct {
 	Taken   uint64            `json:"taken"`
-	Refused map[string]uint64 `json:"refused"` // events, by why
-	Limited uint64            `json:"limited"` // events that came too fast
+	Refused map[string]uint64 `json:"refused"`  // events, by why
+	Limited uint64            `json:"limited"`  // events that came too fast
+	NotKept uint64            `json:"not_kept"` // events that the next start will not know
 	Last    time.Time         `json:"last,omitzero"`
 }
 
@@ -61,17 +65,20 @@ const (
 	feedRoute = "watch-events"
 )
 
-func newFeed(cfg FeedConfig, w *watch.Watch, now func() time.Time) *feed {
+func newFeed(cfg FeedConfig, w *watch.Watch, blind blinder, now func() time.Time) *feed {
 	if cfg.Rate == 0 {
 		cfg.Rate = feedRate
 	}
-	return &feed{cfg: cfg, tell: w.Observe, now: now, tokens: float64(feedBurst * cfg.Rate), filled: now(), refused: map[string]uint64{}}
+	return &feed{cfg: cfg, tell: w.First, blind: blind, now: now, tokens: float64(feedBurst * cfg.Rate), filled: now(), refused: map[string]uint64{}}
 }
+
+// gate is the name under which the source speaks.
+func (f *feed) gate() string { return "feed:" + f.cfg.Machine }
 
 func (f *feed) status() FeedStatus {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := FeedStatus{Taken: f.taken, Limited: f.limited, Last: f.last, Refused: map[string]uint64{}}
+	s := FeedStatus{Taken: f.taken, Limited: f.limited, NotKept: f.lost(), Last: f.last, Refused: map[string]uint64{}}
 	for why, n := range f.refused {
 		s.Refused[why] = n
 	}
@@ -92,7 +99,7 @@ func (f *feed) take(body []byte, inOCSF bool) (done api.Taken, wait time.Duratio
 		return done, time.Duration((n-f.tokens)/float64(f.cfg.Rate)*float64(time.Second)) + time.Second
 	}
 	done.Refused = []api.NotTaken{}
-	number := 0
+	number, lost := 0, f.lost()
 	lines := bufio.NewScanner(bytes.NewReader(body))
 	lines.Buffer(nil, ocsf.MaxEvent+1)
 	for lines.Scan() {
@@ -115,7 +122,9 @@ func (f *feed) take(body []byte, inOCSF bool) (done api.Taken, wait time.Duratio
 			}
 			continue
 		}
-		f.tell(&e)
+		if f.tell(&e) {
+			f.keep(&e)
+		}
 		f.taken++
 		f.last = now
 		done.Taken++
@@ -125,6 +134,7 @@ func (f *feed) take(body []byte, inOCSF bool) (done api.Taken, wait time.Duratio
 		f.refused["no-event"]++
 		done.Refused = append(done.Refused, api.NotTaken{Line: number + 1, Why: "the line is too long; it and what follows was left out"})
 	}
+	done.NotKept = f.kept(lost)
 	f.note(now, uint64(done.Taken), uint64(done.Bad), 0)
 	return done, 0
 }
@@ -140,8 +150,8 @@ func (f *feed) parse(line []byte, inOCSF bool) (querschott.Access, error) {
 	return e, err
 }
 
-// own makes an event one of this source, or says why it is none.
-func (f *feed) own(e *querschott.Access, now time.Time) (why string, err error) {
+// may says why the source may not tell an event, if it may not.
+func (f *feed) may(e *querschott.Access) (why string, err error) {
 	mine := func(ik querschott.IK) bool { return slices.Contains(f.cfg.Insurers, string(ik)) }
 	switch {
 	case !slices.Contains(f.cfg.Services, string(e.Service)):
@@ -150,20 +160,31 @@ func (f *feed) own(e *querschott.Access, now time.Time) (why string, err error) 
 		return "insurer", errors.New("it names no insurer")
 	case e.Insurer != "" && !mine(e.Insurer), e.Tenant != "" && !mine(e.Tenant):
 		return "insurer", errors.New("this source may not speak about this insurer")
+	case e.Role == querschott.RoleOperator || e.Role == querschott.RoleMachine || e.Canary:
+		return "role", errors.New("operators, machines and canary traffic of this platform are in nobody else's events")
+	}
+	return "", nil
+}
+
+// own makes an event one of this source, or says why it is none.
+func (f *feed) own(e *querschott.Access, now time.Time) (why string, err error) {
+	if why, err := f.may(e); err != nil {
+		return why, err
+	}
+	switch {
 	case e.Time.After(now.Add(feedAhead)):
 		return "time", errors.New("it is from the future")
 	case now.Sub(e.Time) > feedOld:
 		return "time", errors.New("it is older than a day")
-	case e.Role == querschott.RoleOperator || e.Role == querschott.RoleMachine || e.Canary:
-		return "role", errors.New("operators, machines and canary traffic of this platform are in nobody else's events")
 	case e.ReasonRef != "" && len(e.ReasonRef) > 256, len(e.Person) > 256:
 		return "no-event", errors.New("subject and reason_ref have at most 256 bytes")
 	}
-	e.Gate = "feed:" + f.cfg.Machine
+	e.Gate, e.Received = f.gate(), now.UTC()
 	if e.Seq == 0 {
 		f.seq++
 		e.Seq = f.seq
 	}
+	f.blind.event(e, now)
 	if f.cfg.SameIDs {
 		return "", nil
 	}
@@ -177,11 +198,37 @@ func (f *feed) own(e *querschott.Access, now time.Time) (why string, err error) 
 }
 
 // openFeeds makes the sources that the configuration names.
-func (n *Node) openFeeds(a *alarms) {
+func (n *Node) openFeeds(a *alarms) error {
 	a.feeds = map[string]*feed{}
-	for _, f := range n.cfg.Watch.Feeds {
-		a.feeds[f.Machine] = newFeed(f, a.watch, n.opt.Now)
+	if len(n.cfg.Watch.Feeds) == 0 {
+		return nil
 	}
+	key, err := n.keyring.Secret(fedSecret, 32)
+	if err != nil {
+		return err
+	}
+	a.blind = blinder{key}
+	for _, cfg := range n.cfg.Watch.Feeds {
+		f := newFeed(cfg, a.watch, a.blind, n.opt.Now)
+		if err := n.openRecord(f); err != nil {
+			return err
+		}
+		a.feeds[cfg.Machine] = f
+	}
+	return nil
+}
+
+// closeFeeds closes what the sources' events are kept in.
+func (n *Node) closeFeeds() (err error) {
+	if n.alarms == nil {
+		return nil
+	}
+	for _, f := range n.alarms.feeds {
+		if f.record != nil {
+			err = errors.Join(err, f.record.Close())
+		}
+	}
+	return err
 }
 
 // feedRoutes is the way in for foreign events. Who sends them is known by his client certificate.

@@ -100,7 +100,7 @@ func copyNew(from, to string) error {
 func (r *Restored) verify(ctx context.Context, cfg *Config, opt Options) (err error) {
 	quiet := *cfg
 	quiet.Mail.StartTLS, quiet.Mail.TLS, quiet.Console.Listen = "", "", ""
-	quiet.HTTP.Listen, quiet.HTTP.AccessLog, quiet.Telemetry = "", "", TelemetryConfig{}
+	quiet.HTTP.Listen, quiet.HTTP.AccessLog, quiet.Telemetry, quiet.Watch.Feeds = "", "", TelemetryConfig{}, nil
 	n, err := Open(ctx, &quiet, opt)
 	if err != nil {
 		return fmt.Errorf("restored, but the node does not open: %w", err)

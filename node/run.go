@@ -45,6 +45,7 @@ func (n *Node) Run(ctx context.Context) error {
 	core.Go(func() error { return n.part(inner, "the early warning", n.alarms.run) })
 	core.Go(func() error { return n.part(inner, "the ledger's entries of foreign events", n.recordFeeds) })
 	core.Go(func() error { return n.part(inner, "the file of alarms", n.syncAlarms) })
+	core.Go(func() error { return n.part(inner, "the record of foreign events", n.syncRecords) })
 	core.Go(func() error { return n.part(inner, "containment", n.contain.run) })
 	core.Go(func() error { return n.part(inner, "the reach of held credentials", n.findReach) })
 	core.Go(func() error { return n.part(inner, "the scope index", n.scope.Run) })
@@ -176,6 +177,7 @@ func (n *Node) Close() error {
 			}
 		}
 	}
+	errs = errors.Join(errs, n.closeFeeds())
 	if n.numbers != nil {
 		n.numbers.Forget()
 	}

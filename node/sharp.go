@@ -53,7 +53,7 @@ func (n *Node) sharpWatch(ctx context.Context, look <-chan time.Time) error {
 	defer stop()
 	var work errgroup.Group
 	work.Go(func() error {
-		n.learnInto(ctx, w)
+		n.learnInto(ctx, w, nil) // foreign sources tell this set nothing
 		n.log.Info("detectors are at double sensitivity: doors open in stages")
 		return w.Run(ctx, events)
 	})
@@ -75,6 +75,6 @@ func (n *Node) newSharp() (*watch.Watch, error) {
 	}
 	policy := *cfg.Policy
 	policy.Live = append(slices.Clone(policy.Live), "D3/canary")
-	cfg.Policy, cfg.Sharp, cfg.Emit, cfg.Canaries = &policy, sharpTimes, n.stages.hearSharp, n.canaryPseudonyms()
+	cfg.Policy, cfg.Sharp, cfg.Emit, cfg.Canaries, cfg.Now = &policy, sharpTimes, n.stages.hearSharp, n.canaryPseudonyms(), n.opt.Now
 	return watch.New(cfg)
 }

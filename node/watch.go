@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -17,7 +16,6 @@ import (
 	"time"
 
 	"github.com/querschott/querschott"
-	"github.com/querschott/querschott/access"
 	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/telemetry"
 	"github.com/querschott/querschott/watch"
@@ -73,74 +71,6 @@ func ReadPseudonyms(file string) (list []string, err error) {
 		}
 	}
 	return list, lines.Err()
-}
-
-// learn shows the detectors what was recorded before the start, so that they know everybody's habits. A recording that
-// cannot be read is said and left out: the early warning begins without it.
-func (n *Node) learn(ctx context.Context) {
-	n.watchCanaries()
-	n.learnInto(ctx, n.alarms.watch)
-}
-
-// learnInto shows recorded events to a set of detectors.
-func (n *Node) learnInto(ctx context.Context, w *watch.Watch) {
-	sources, size := []watch.Source{}, n.cfg.Watch.Learn
-	files := n.cfg.HTTP.recorded()
-	for i := len(files) - 1; i >= 0 && size > 0; i-- {
-		f, err := openNewest(files[i], int64(size))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			n.log.Warn("the early warning couldn't read recorded events", "file", files[i], "err", err)
-			continue
-		}
-		defer func() { _ = f.Close() }() // it was only read
-		size -= Size(f.size)
-		sources = append(sources, watch.Source{Name: files[i], Reader: access.NewReader(f)})
-	}
-	if len(sources) == 0 {
-		n.log.Info("the early warning begins without a past", "fix", "set http.access_log, and watch.learn above 0")
-		return
-	}
-	begun := time.Now()
-	for i := len(sources) - 1; i >= 0; i-- { // the oldest file first
-		r, err := w.Learn(ctx, sources[i:i+1])
-		if err != nil {
-			n.log.Warn("the early warning couldn't read all recorded events", "err", err)
-			return
-		}
-		n.log.Info("the early warning has read recorded events", "file", sources[i].Name, "lines", r.Lines, "took", time.Since(begun).Round(time.Millisecond))
-	}
-}
-
-// recording is the end of a file, from the begin of a line on.
-type recording struct {
-	io.Reader
-	io.Closer
-	size int64
-}
-
-func openNewest(file string, most int64) (*recording, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	st, err := f.Stat()
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	size := min(st.Size(), most)
-	if _, err := f.Seek(st.Size()-size, io.SeekStart); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	r := bufio.NewReaderSize(io.LimitReader(f, size), 1<<17) // what the node writes from here on is told as it happens
-	if size < st.Size() {
-		if _, err := r.ReadSlice('\n'); err != nil {
-			return nil, errors.Join(err, f.Close())
-		}
-	}
-	return &recording{r, f, size}, nil
 }
 
 func rotated(file string, i int) string { return file + "." + strconv.Itoa(i) }

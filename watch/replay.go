@@ -15,6 +15,7 @@ import (
 type Source struct {
 	Name   string
 	Reader *access.Reader
+	Only   func(*querschott.Access) bool // the events that are meant; others are bad lines. nil: all
 }
 
 // Fault is a line of a source that is no event.
@@ -105,17 +106,22 @@ type feed struct {
 	Source
 	ahead   [2]querschott.Access
 	waiting int
+	line    int // that was read last
 	ended   bool
 }
 
-// time is when the first waiting event has its turn: its own time, unless the one behind it says that its clock was wrong.
+// time is when the first waiting event has its turn: when it was told, unless the one behind it says that its clock was wrong.
 func (f *feed) time() time.Time {
-	t := f.ahead[0].Time
-	if f.waiting > 1 && f.ahead[1].Time.Before(t.Add(-ahead)) {
-		return f.ahead[1].Time
+	t := told(&f.ahead[0])
+	if f.waiting > 1 {
+		if next := told(&f.ahead[1]); next.Before(t.Add(-ahead)) {
+			return next
+		}
 	}
 	return t
 }
+
+var errNotMeant = errors.New("it is no event of this source")
 
 // fill reads until an event more waits, or the source ends.
 func (f *feed) fill(r *Reading) error {
@@ -125,11 +131,15 @@ func (f *feed) fill(r *Reading) error {
 			f.ended = true
 			return nil
 		}
-		if err == nil {
+		f.line++
+		if err == nil && (f.Only == nil || f.Only(&e)) {
 			r.Lines++
 			f.ahead[f.waiting] = e
 			f.waiting++
 			return nil
+		}
+		if err == nil {
+			err = &access.LineError{Line: f.line, Err: errNotMeant}
 		}
 		bad, ok := errors.AsType[*access.LineError](err)
 		if !ok {

@@ -33,11 +33,12 @@ type Stats struct {
 
 // Config makes a [Watch].
 type Config struct {
-	Policy   *Policy      // nil: the zero policy
-	Canaries []string     // pseudonyms of canary persons, as they stand in events
-	Also     []Detector   // run behind the built-in ones
-	Emit     func(*Alarm) // told each alarm once, when it is raised; nil: nobody. It must not block and not call the Watch.
-	Keys     int          // how many actors each detector holds at most; default 4,000,000
+	Policy   *Policy          // nil: the zero policy
+	Canaries []string         // pseudonyms of canary persons, as they stand in events
+	Also     []Detector       // run behind the built-in ones
+	Emit     func(*Alarm)     // told each alarm once, when it is raised; nil: nobody. It must not block and not call the Watch.
+	Keys     int              // how many actors each detector holds at most; default 4,000,000
+	Now      func() time.Time // the clock of a live stream; default time.Now
 
 	// Sharp is how many times as sensitive the detectors are: half as much is enough at 2. 0 is 1. It applies to caps (D1),
 	// attempts and failures (D4, D5, D6), unexplained persons (D10, D15), and writes (D11).
@@ -109,6 +110,9 @@ func New(cfg Config) (*Watch, error) {
 	if cfg.Keys <= 0 {
 		cfg.Keys = standardKeys
 	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	cfg.Sharp = max(cfg.Sharp, 1)
 	cfg.Policy = cfg.Policy.sharpened(cfg.Sharp)
 	w := &Watch{
@@ -167,14 +171,17 @@ func builtin(cfg *Config, jobs map[string]*Job, o *order) []Detector {
 // Observe takes in one event. It keeps nothing of it but its texts.
 func (w *Watch) Observe(e *querschott.Access) { w.observe(e, false) }
 
-// observe takes in one event; inOrder says that its gate's events come in the order of their numbers.
-func (w *Watch) observe(e *querschott.Access, inOrder bool) {
+// First takes in one event and reports whether it came for the first time.
+func (w *Watch) First(e *querschott.Access) bool { return w.observe(e, false) }
+
+// observe takes in one event and reports whether it is new; inOrder says that its gate's events come in the order of their numbers.
+func (w *Watch) observe(e *querschott.Access, inOrder bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.counts.Events++
 	if !w.order.take(e) {
 		w.counts.Duplicates++
-		return
+		return false
 	}
 	if inOrder {
 		w.order.settle(e)
@@ -184,20 +191,24 @@ func (w *Watch) observe(e *querschott.Access, inOrder bool) {
 	}
 	if h := w.held; h != nil {
 		w.held = nil
-		if !e.Time.Before(h.Time.Add(-ahead)) {
-			w.now = later(w.now, h.Time) // confirmed
+		if !told(e).Before(told(h).Add(-ahead)) {
+			w.now = later(w.now, told(h)) // confirmed
 		} else {
 			w.counts.Future++
 		}
 		w.judge(h)
 	}
-	if !w.now.IsZero() && e.Time.Sub(w.now) > ahead {
+	if !w.now.IsZero() && told(e).Sub(w.now) > ahead {
 		c := *e
 		w.held = &c
-		return
+		return true
 	}
 	w.judge(e)
+	return true
 }
+
+// told is when the platform knew of an event: a source of somebody else's may tell of it long after it happened.
+func told(e *querschott.Access) time.Time { return later(e.Time, e.Received) }
 
 func later(a, b time.Time) time.Time {
 	if a.Before(b) {
@@ -210,6 +221,9 @@ func later(a, b time.Time) time.Time {
 func (w *Watch) judge(a *querschott.Access) {
 	w.event = Event{Access: a, At: a.Time, Result: result(a), sharp: w.cfg.Sharp}
 	e := &w.event
+	if a.Received.Sub(w.now) <= ahead || w.now.IsZero() {
+		w.now = later(w.now, a.Received) // as the clock of a live stream had moved by then
+	}
 	switch behind := w.now.Sub(a.Time); {
 	case w.now.IsZero() || behind <= 0 && -behind <= ahead:
 		w.now = a.Time
@@ -452,9 +466,9 @@ func (w *Watch) Run(ctx context.Context, s *access.Subscription) error {
 				return nil
 			}
 			w.observe(&e, true)
-		case now := <-clock.C:
-			w.Tick(now)
-			w.beat.Store(now.UnixNano())
+		case beat := <-clock.C:
+			w.Tick(w.cfg.Now())
+			w.beat.Store(beat.UnixNano())
 		}
 	}
 }

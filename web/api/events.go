@@ -16,6 +16,7 @@ type Taken struct {
 	Taken   int        `json:"taken"`
 	Bad     int        `json:"bad" doc:"lines that were left out"`
 	Refused []NotTaken `json:"refused" doc:"the first 20 of them"`
+	NotKept int        `json:"not_kept,omitempty" doc:"events that were taken and could not be put into the record: detectors have seen them, and do not know them after a restart"`
 }
 
 // NotTaken is a line that was left out.
