@@ -91,7 +91,7 @@ func (f *feed) take(body []byte, inOCSF bool) (done api.Taken, wait time.Duratio
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.now()
-	f.tokens = min(f.tokens+now.Sub(f.filled).Seconds()*float64(f.cfg.Rate), float64(feedBurst*f.cfg.Rate))
+	f.tokens = min(f.tokens+max(now.Sub(f.filled), 0).Seconds()*float64(f.cfg.Rate), float64(feedBurst*f.cfg.Rate))
 	f.filled = now
 	if n := float64(bytes.Count(body, []byte{'\n'}) + 1); n > f.tokens {
 		f.limited += uint64(n)

@@ -400,6 +400,9 @@ func (n *Node) measuredWatch() telemetry.Watch {
 		Events: s.Counts.Events, Lost: s.Counts.Lost, Dropped: s.EventsDropped, Alarms: s.ByName, CAPEC: s.ByCAPEC, Over: s.Over, AlarmsDropped: s.AlarmsDropped,
 		Evicted: s.Evicted, Blind: len(s.Blind), Canaries: s.Canaries,
 	}
+	for _, f := range s.Feeds {
+		w.NotKept += f.NotKept
+	}
 	for _, e := range s.Explained {
 		w.Explained = append(w.Explained, telemetry.Explained{Compartment: e.Of(), Share: e.Share})
 	}

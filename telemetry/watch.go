@@ -11,6 +11,7 @@ type Watch struct {
 	Events        uint64 // that the detectors looked at
 	Lost          uint64 // numbers of gates that never came
 	Dropped       uint64 // events of this gate for which there was no room
+	NotKept       uint64 // events of foreign sources that the next start will not know
 	Alarms        map[string]int
 	CAPEC         map[string]int // alarms by the attack's pattern, "" for none
 	Over          int            // alarms over the budget
@@ -36,6 +37,7 @@ func (h House) watch() []Family {
 		p{"watch_events_total", "Access events that the detectors looked at.", Counter, func(w Watch) float64 { return float64(w.Events) }},
 		p{"watch_events_lost_total", "Numbers of gates' events that never came.", Counter, func(w Watch) float64 { return float64(w.Lost) }},
 		p{"watch_events_dropped_total", "Events of this gate for which the early warning had no room.", Counter, func(w Watch) float64 { return float64(w.Dropped) }},
+		p{"watch_fed_not_kept_total", "Events of foreign sources that the next start will not know.", Counter, func(w Watch) float64 { return float64(w.NotKept) }},
 		p{"watch_alarms_over_budget_total", "Statistical alarms beyond the insurers' weekly budgets.", Counter, func(w Watch) float64 { return float64(w.Over) }},
 		p{"watch_alarms_dropped_total", "Alarms for which there was no room.", Counter, func(w Watch) float64 { return float64(w.AlarmsDropped) }},
 		p{"detector_evicted_total", "Actors and other keys that detectors forgot to stay within their memory; should be 0.", Counter, func(w Watch) float64 { return float64(w.Evicted) }},

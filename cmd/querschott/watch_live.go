@@ -52,11 +52,11 @@ func printWatch(w io.Writer, s *node.WatchStatus) {
 		for _, n := range f.Refused {
 			refused += n
 		}
-		rows = append(rows, []string{name, strconv.FormatUint(f.Taken, 10), strconv.FormatUint(refused, 10), strconv.FormatUint(f.Limited, 10), since(f.Last, time.Now())})
+		rows = append(rows, []string{name, strconv.FormatUint(f.Taken, 10), strconv.FormatUint(refused, 10), strconv.FormatUint(f.Limited, 10), strconv.FormatUint(f.NotKept, 10), since(f.Last, time.Now())})
 	}
 	if len(rows) > 0 {
 		slices.SortFunc(rows, func(a, b []string) int { return slices.Compare(a, b) })
-		table(w, "FEED|TAKEN|REFUSED|TOO FAST|LAST", rows)
+		table(w, "FEED|TAKEN|REFUSED|TOO FAST|NOT KEPT|LAST", rows)
 	}
 }
 
