@@ -50,8 +50,8 @@ func (c *WatchConfig) validate(w *wrongs, machines []Machine) {
 	if c.Alarms < 64<<10 || c.Alarms > 1<<30 {
 		w.add("watch.alarms: must be between 64KiB and 1GiB")
 	}
-	if c.Record != 0 && (c.Record < 64<<10 || c.Record > 1<<40) {
-		w.add("watch.record: must be 0, or between 64KiB and 1TiB")
+	if c.Record != 0 && (c.Record < 4<<20 || c.Record > 1<<40) {
+		w.add("watch.record: must be 0, or between 4MiB and 1TiB")
 	}
 	if c.Per < 100 {
 		w.add("watch.canary_per: must be at least 100")
