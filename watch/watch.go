@@ -187,7 +187,7 @@ func (w *Watch) observe(e *querschott.Access, inOrder bool) bool {
 		w.order.settle(e)
 	}
 	if e.Canary { // its number counts, nothing else
-		return
+		return true
 	}
 	if h := w.held; h != nil {
 		w.held = nil
