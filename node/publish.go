@@ -171,10 +171,14 @@ func (n *Node) publicState() *status.State {
 			o, _ := n.current(c)
 			share := n.doors.Share(c)
 			d, show := publicDoor(o, share, n.doors.History(c), now.Time)
+			if _, there := n.cells[c.Insurer]; !there && d.Door != querschott.Closed { // mail waits, and nothing is answered
+				started := status.At(n.started)
+				d, show = status.Door{Door: querschott.Hold, Cause: status.Disturbance, Since: &started}, true
+			}
 			if d.Service = c.Service; show {
 				public.Doors = append(public.Doors, d)
 			}
-			if o.To == querschott.Open && share == 100 {
+			if !show || d.AllClear {
 				public.NotAffected = append(public.NotAffected, c.Service)
 			}
 		}

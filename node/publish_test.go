@@ -115,6 +115,31 @@ func TestPublicStatus(t *testing.T) {
 	}
 }
 
+// An insurer without its cell is no insurer that is not affected, though nobody has shut its doors.
+func TestPublicStatusOfACellThatIsGone(t *testing.T) {
+	dir := t.TempDir()
+	h := newHouse(t, 2, func(c *Config) { c.Status.Publish = []string{dir} })
+	first := h.run()
+	gone, other := h.compartment(0, querschott.EAU), h.compartment(1, querschott.EAU)
+	first.move(querschott.Open, gone, other)
+	first.stop()
+	for _, lost := range []string{filepath.Join(h.cfg.Data, "cells", string(gone.Insurer)), filepath.Join(dir, status.NoteName)} {
+		if err := os.RemoveAll(lost); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := h.run().published(dir, "the cell is gone", func(s *status.State) bool {
+		d, _ := doorOf(s, gone)
+		return d.Door == querschott.Hold && d.Service != ""
+	})
+	if d, _ := doorOf(s, gone); d.Cause != status.Disturbance {
+		t.Errorf("the cell is gone: %+v", d)
+	}
+	if _, open := doorOf(s, other); !open {
+		t.Error("the other insurer is affected")
+	}
+}
+
 // A directory whose writes do not come back keeps nobody waiting, and is said.
 func TestPublicStatusThatHangs(t *testing.T) {
 	dir := t.TempDir()

@@ -121,6 +121,9 @@ func (v *view) cardsOf(in *Insurer, t *texts) (shut, again card) {
 			continue
 		}
 		r.Effect = t.effect(d)
+		if d.Door == querschott.Open {
+			r.State = t.partlyOpen
+		}
 		shut.Doors = append(shut.Doors, r)
 	}
 	for _, s := range in.NotAffected {

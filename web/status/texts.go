@@ -28,13 +28,13 @@ type texts struct {
 	causes                    map[Cause]string
 	mailWaits, mailShut       string
 	readsOnly, readsShut      string
-	partly                    string // share
+	partlyOpen, partly        string // share
 	clock                     func(time.Time) string
 }
 
 var german = &texts{
 	Lang: "de", file: "index.html", OtherLang: "en", OtherFile: "en.html", OtherName: "English",
-	Title: "Status der Dienste", calm: "Alle Dienste sind erreichbar.",
+	Title: "Status der Dienste", calm: "Kein Dienst ist eingeschränkt.",
 	someFault: "Dienste von %d von %d Krankenkassen sind eingeschränkt.", partFault: "Die Dienste der übrigen %d Krankenkassen sind nicht betroffen.",
 	unknown: "Es liegt noch kein geprüfter Stand vor.", none: "Sobald ein Stand mit gültiger Unterschrift da ist, steht er hier.",
 	last: "Zuletzt gemeldet:", stale: "Dieser Stand ist veraltet. Die Plattform hat sich nicht wie angekündigt bis %s gemeldet; seitdem kann sich jeder Punkt geändert haben.",
@@ -54,13 +54,13 @@ var german = &texts{
 	mailWaits: "Nachrichten werden angenommen und später zugestellt. Bitte nicht noch einmal senden.",
 	mailShut:  "Nachrichten werden zurzeit nicht angenommen. Sie bleiben beim Absender; sein System versucht es von selbst wieder.",
 	readsOnly: "Lesen ist möglich, Änderungen zurzeit nicht sofort.", readsShut: "Antwortet zurzeit nicht. Bitte später wieder versuchen.",
-	partly: "Wird in Stufen geöffnet, bisher für %d %% der Anfragen.",
-	clock:  func(t time.Time) string { return t.In(berlin()).Format("02.01.2006, 15:04:05 Uhr") },
+	partlyOpen: "teils offen", partly: "Wird in Stufen geöffnet, bisher für %d %% der Anfragen.",
+	clock: func(t time.Time) string { return t.In(berlin()).Format("02.01.2006, 15:04:05 Uhr") },
 }
 
 var english = &texts{
 	Lang: "en", file: "en.html", OtherLang: "de", OtherFile: "index.html", OtherName: "Deutsch",
-	Title: "Status of services", calm: "All services are available.",
+	Title: "Status of services", calm: "No service is restricted.",
 	someFault: "Services of %d of %d health insurers are restricted.", partFault: "The services of the other %d insurers are not affected.",
 	unknown: "There is no verified state yet.", none: "As soon as there is one with a valid signature it is shown here.",
 	last: "Last reported:", stale: "This state is out of date. The platform has not reported by %s as announced; every item may have changed since.",
@@ -80,8 +80,8 @@ var english = &texts{
 	mailWaits: "Messages are taken in and delivered later. Please do not send them again.",
 	mailShut:  "Messages are not taken in at present. They stay with the sender, whose system tries again by itself.",
 	readsOnly: "Reading is possible, changes are not made at once.", readsShut: "Does not answer at present. Please try again later.",
-	partly: "Is being opened in stages, so far for %d %% of requests.",
-	clock:  func(t time.Time) string { return t.In(berlin()).Format("2 January 2006, 15:04:05 MST") },
+	partlyOpen: "partly open", partly: "Is being opened in stages, so far for %d %% of requests.",
+	clock: func(t time.Time) string { return t.In(berlin()).Format("2 January 2006, 15:04:05 MST") },
 }
 
 // berlin is the zone of the clocks on the readers' walls.
