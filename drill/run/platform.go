@@ -257,6 +257,18 @@ func (p *Platform) signers() (list []note.Signer, names []querschott.Actor, err 
 	return list, names, nil
 }
 
+// signer is the first operator whose key is here, nil if there is none.
+func (p *Platform) signer() (note.Signer, error) {
+	for _, o := range p.file.Operators {
+		s, err := node.LoadOperatorKey(o.Key)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		return s, err
+	}
+	return nil, nil
+}
+
 // epochs returns the order in force of every door.
 func (p *Platform) doors(ctx context.Context) (map[querschott.Compartment]node.DoorView, error) {
 	list, err := p.node.Doors(ctx)

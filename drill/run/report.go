@@ -24,6 +24,7 @@ type Report struct {
 	Factor     float64     `json:"factor"`                     // how much faster the attack or the traffic was than what it stands for
 	Notes      []string    `json:"played_otherwise,omitempty"` // than the family says, compressed time among it
 	Thefts     []Theft     `json:"credentials"`
+	Leak       *Leak       `json:"leak,omitempty"` // of january-2023
 	Reopening  *Reopening  `json:"reopening,omitempty"`
 	Status     *StatusPage `json:"status,omitempty"` // of april-2023
 	Staff      Work        `json:"staff"`

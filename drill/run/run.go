@@ -304,7 +304,9 @@ func (s *stage) theft(ctx context.Context, t *thief) error {
 	}
 	s.conditions(t, answer, first)
 	if t.family.Name == January {
-		r.Unseen = append(r.Unseen, "vintage window found (April 2021): the attack reads what is there today, and no dump of old copies is examined")
+		if err := s.leak(ctx, t); err != nil {
+			return err
+		}
 	}
 	r.judge()
 	return nil
