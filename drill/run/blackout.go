@@ -276,7 +276,6 @@ func (b *blackout) judge() {
 	}
 	r.require("practices and desks are told in under 5 minutes", b.told != nil && *b.told < tellWithin.Seconds() && practices != nil && *practices < tellWithin.Seconds(),
 		"by the refusal itself, with incident and status page: a desk after "+seconds(b.told)+", a practice after "+seconds(practices))
-	r.Unseen = append(r.Unseen, "status page up while the platform is down: the refusals name its address, and the page is no part of this platform")
 	r.require("every closing was obeyed when its order was answered", len(r.Closed) >= len(b.shut), "the slowest after "+time.Duration(b.slowest.Load()).Round(time.Millisecond).String())
 	b.judgeReopening()
 	b.judgePage()

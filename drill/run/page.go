@@ -392,7 +392,7 @@ func (b *blackout) judgePage() {
 	r.require("the public status page shows untouched insurers as not affected", s.Others != nil && *s.Others, "")
 	r.require("every closed entry of the public status page gets its all-clear", s.AllClear != nil && *s.AllClear, "")
 	if b.p.halt == nil {
-		r.Notes = append(r.Notes, "the status page was not looked at while the platform was down: only a throwaway platform is switched off")
+		r.Unseen = append(r.Unseen, "status page up while the platform is down: only a throwaway platform is switched off")
 		return
 	}
 	r.require("status page up while the platform is down", s.Up != nil && *s.Up, s.trouble)
