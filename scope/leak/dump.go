@@ -110,9 +110,6 @@ func NewDump() *Dump {
 // Numbers are the different persons, in the order in which they came. They are gone with [Dump.Forget].
 func (d *Dump) Numbers() []querschott.KVNR { return d.numbers }
 
-// Files says what the files hold.
-func (d *Dump) Files() []File { return d.files }
-
 // Forget gives up the numbers and the key that tokens are made with.
 func (d *Dump) Forget() {
 	clear(d.numbers)
