@@ -125,3 +125,46 @@ func TestThefts(t *testing.T) {
 		})
 	}
 }
+
+// TestSeasons has a quarter end and a holiday pass: what moves everybody makes nobody suspicious and is not learned as his habit.
+// Whoever takes thirty a day then, or at any other time, is told.
+func TestSeasons(t *testing.T) {
+	raced.Alone(t)
+	const clerks, turn, more = 45, 26, 2.2 // the last three days of a quarter, and the first ones of the next
+	world := func(seed uint64, season bool) *traffic {
+		w := newTraffic()
+		w.seed, w.clerks, w.days, w.unexpl = 300+seed, clerks, turn+25, 0.12
+		if season {
+			for d := turn; d < turn+8; d++ {
+				w.factor[d] = more
+			}
+			w.factor[turn+14], w.factor[turn+15] = 0.1, 1.6 // a holiday, and what it has left
+		}
+		return w
+	}
+	alarms := func(w *traffic) (who map[string]int) {
+		who = map[string]int{}
+		for _, a := range run(t, w, watch.Config{}).Alarms {
+			if !a.Time.Before(w.begin.AddDate(0, 0, turn)) {
+				who[string(a.Actor)]++
+			}
+		}
+		return who
+	}
+	calm, moved, alone := 0, 0, 0 // persons named
+	for seed := range uint64(4) {
+		calm += len(alarms(world(seed, false)))
+		moved += len(alarms(world(seed, true)))
+		w := world(seed, true)
+		n := 4 + 6*int(seed)
+		w.steal(n, turn, 30, noReason)
+		alone += min(alarms(w)["clerk-"+itoa(n)], 1)
+	}
+	t.Logf("of %d clerks an alarm names %d without a season and %d with one; of 4 thieves in it, %d", 4*clerks, calm, moved, alone)
+	if moved > calm+4 { // the rise takes a moment to be everybody's
+		t.Errorf("the season names %d clerks, without it %d are named", moved, calm)
+	}
+	if alone < 3 {
+		t.Errorf("%d of 4 thieves are told", alone)
+	}
+}
