@@ -248,7 +248,7 @@ func FromLeak(r *leak.Report) []Evidence {
 	var match strings.Builder
 	fmt.Fprintf(&match, "dump of %d rows, %d persons, %d canaries", r.Rows, r.Persons, r.Canaries)
 	for _, f := range r.Files[:min(len(r.Files), maxDigests)] {
-		fmt.Fprintf(&match, "; sha256 %s", f.SHA256)
+		fmt.Fprintf(&match, "; sha256 %s", grouped(f.SHA256))
 	}
 	var list []Evidence
 	for i := range r.Insurers {
@@ -260,6 +260,17 @@ func FromLeak(r *leak.Report) []Evidence {
 		})
 	}
 	return list
+}
+
+// grouped writes a digest in groups of eight: a letter with nine digits behind it would be taken for the number of a person, and
+// the case would refuse it.
+func grouped(digest string) string {
+	var b strings.Builder
+	for len(digest) > 8 {
+		b.WriteString(digest[:8] + " ")
+		digest = digest[8:]
+	}
+	return b.String() + digest
 }
 
 // maxDigests is how many of a dump's files evidence names.

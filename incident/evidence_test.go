@@ -8,6 +8,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/scope"
+	"github.com/querschott/querschott/scope/leak"
 )
 
 func proof(g scope.Grade) Evidence {
@@ -184,5 +185,19 @@ func TestEvidenceFromScope(t *testing.T) {
 	a.Unknown, a.Coverage = nil, 0.5
 	if e := FromScope(a, true)[0]; e.Grade != scope.GradeNoSign {
 		t.Errorf("half of it looked at, and the grade is %s", e.Grade)
+	}
+}
+
+// A dump's digest in which a person's number seems to stand does not keep the evidence out of the case.
+func TestDigestIsNobodysNumber(t *testing.T) {
+	r := &leak.Report{Rows: 1, Persons: 1, Files: []leak.File{{SHA256: strings.Repeat("a123456780", 6) + "ffff"}}}
+	if !namesPerson(r.Files[0].SHA256) {
+		t.Fatal("there is no number in it: nothing is tried")
+	}
+	r.Insurers = []leak.Share{{Insurer: "109500969", Persons: 1}}
+	for _, e := range FromLeak(r) {
+		if err := checkText(e.Match); err != nil || !strings.Contains(e.Match, "a1234567 80a12345") {
+			t.Errorf("%q: %v", e.Match, err)
+		}
 	}
 }
