@@ -124,16 +124,25 @@ func slower(than, of []float64) float64 {
 // somebody has just asked there. Whether the insurer itself knows the person does show: the same method sees it.
 func TestTimeDoesNotTellWhereSomebodyIsInsured(t *testing.T) {
 	g := newGround(t, 3)
-	took := g.timings(1200)
+	// A busy machine hides also the difference that is there, and then the round shows nothing.
+	var took [candidates][]float64
+	seen := 0.0
+	for range 5 {
+		took = g.timings(1200)
+		if seen = slower(took[ofNobody], took[ofItsOwn]); seen >= 0.62 {
+			break
+		}
+		t.Logf("own persons: only %.2f of the answers take longer than those for nobody", seen)
+	}
+	if seen < 0.62 {
+		t.Errorf("own persons: %.2f of the answers take longer than those for nobody; the method sees nothing", seen)
+	}
 	// With 300 answers of each kind, drawn by lot, chance alone moves the share by 0.024 (standard deviation) whatever else the
 	// machine does.
 	for _, c := range []candidate{ofAnother, ofAnotherDo} {
 		if got := slower(took[ofNobody], took[c]); got < 0.38 || got > 0.62 {
 			t.Errorf("%s: %.2f of the answers take longer than those for nobody, want 0.5", candidateNames[c], got)
 		}
-	}
-	if got := slower(took[ofNobody], took[ofItsOwn]); got < 0.62 {
-		t.Logf("own persons: only %.2f of the answers take longer than those for nobody: on a machine this busy nothing is shown; see the benchmark", got)
 	}
 }
 
