@@ -20,6 +20,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/intake"
+	"github.com/querschott/querschott/internal/wait"
 	"github.com/querschott/querschott/wire/kim"
 )
 
@@ -255,12 +256,8 @@ func start(t *testing.T, cfg SenderConfig) *Sender {
 
 func drain(t *testing.T, s *Sender) Stats {
 	t.Helper()
-	ctx := t.Context()
-	if end, ok := t.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, end.Add(-10*time.Second)) // so that what was waited for can be said
-		defer cancel()
-	}
+	ctx, cancel := wait.Context(t)
+	defer cancel()
 	if err := s.Drain(ctx); err != nil {
 		t.Fatalf("%v; %+v", err, s.Stats())
 	}

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/querschott/querschott/ident/mtls"
+	"github.com/querschott/querschott/internal/wait"
 )
 
 // reply is one answer on a connection.
@@ -138,7 +139,7 @@ func (a *attacked) exchange(t *testing.T, cert *tls.Certificate, octets string, 
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(end(t))
+	_ = conn.SetDeadline(wait.End(t))
 	_, _ = io.WriteString(conn, octets) // the other side may have ended it already
 	in := bufio.NewReader(conn)
 	for {

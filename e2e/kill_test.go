@@ -19,6 +19,7 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/drill"
 	"github.com/querschott/querschott/intake"
+	"github.com/querschott/querschott/internal/wait"
 	"github.com/querschott/querschott/node"
 	"github.com/querschott/querschott/service/eau"
 )
@@ -46,7 +47,7 @@ func (l *lamp) answer() {
 // await waits for so many answers of a process.
 func (l *lamp) await(t *testing.T, p *process, answers int) {
 	t.Helper()
-	ctx, cancel := patience(t)
+	ctx, cancel := wait.Context(t)
 	defer cancel()
 	for range answers {
 		select {

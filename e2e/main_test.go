@@ -3,13 +3,14 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/querschott/querschott/internal/wait"
 )
 
 // bin is the directory with the program under test, built with the race detector; a data race ends it with exit code 66.
@@ -101,7 +102,7 @@ func shared(t testing.TB, pattern string) []string {
 // eventually asks again and again until the answer is yes. It gives up shortly before the test's deadline.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := patience(t)
+	ctx, cancel := wait.Context(t)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -112,23 +113,4 @@ func eventually(t testing.TB, what string, ok func() bool) {
 			t.Fatalf("waited in vain until %s", what)
 		}
 	}
-}
-
-// end is when waiting ends.
-func end(t testing.TB) time.Time {
-	ctx, cancel := patience(t)
-	defer cancel()
-	at, _ := ctx.Deadline()
-	return at
-}
-
-// patience is a context that ends a little before the test's deadline, so that what was waited for is named.
-func patience(t testing.TB) (context.Context, context.CancelFunc) {
-	const rest = 10 * time.Second
-	if d, ok := t.(interface{ Deadline() (time.Time, bool) }); ok {
-		if at, set := d.Deadline(); set {
-			return context.WithDeadline(t.Context(), at.Add(-rest))
-		}
-	}
-	return context.WithTimeout(t.Context(), 10*time.Minute)
 }

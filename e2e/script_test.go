@@ -19,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/querschott/querschott/drill"
+	"github.com/querschott/querschott/internal/wait"
 )
 
 // TestScripts runs the commands as an administrator does: testdata/script. Besides testscript's own commands there are
@@ -40,7 +41,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exit": scriptExit, "json": scriptJSON, "until": func(ts *testscript.TestScript, neg bool, args []string) { scriptUntil(ts, end(t), neg, args) },
+			"exit": scriptExit, "json": scriptJSON, "until": func(ts *testscript.TestScript, neg bool, args []string) { scriptUntil(ts, wait.Over(t), neg, args) },
 			"loopback": scriptLoopback, "flip": scriptFlip, "password": scriptPassword,
 		},
 	})
@@ -96,18 +97,18 @@ func scriptJSON(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func scriptUntil(ts *testscript.TestScript, end time.Time, neg bool, args []string) {
+func scriptUntil(ts *testscript.TestScript, over <-chan time.Time, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: until REGEXP ARGS...")
 	}
-	wanted, deadline := regexp.MustCompile(args[0]), time.After(time.Until(end))
+	wanted := regexp.MustCompile(args[0])
 	for {
 		if out, _ := invoke(ts, args[1:]); wanted.MatchString(out) {
 			return
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):
-		case <-deadline:
+		case <-over:
 			ts.Fatalf("querschott %v never printed %s", args[1:], args[0])
 		}
 	}

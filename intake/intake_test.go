@@ -19,6 +19,7 @@ import (
 	"github.com/querschott/querschott/cell/celltest"
 	"github.com/querschott/querschott/internal/disk"
 	"github.com/querschott/querschott/internal/disk/crashdisk"
+	"github.com/querschott/querschott/internal/wait"
 	"github.com/querschott/querschott/seal"
 )
 
@@ -257,15 +258,10 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// waitFor asks until the answer is yes. Shortly before the whole run's time is over it says that it has waited in vain.
+// waitFor asks until the answer is yes, as long as the test has time.
 func waitFor(t testing.TB, yes func() bool) {
 	t.Helper()
-	var end <-chan time.Time
-	if limited, ok := t.(interface{ Deadline() (time.Time, bool) }); ok {
-		if deadline, ok := limited.Deadline(); ok {
-			end = time.After(time.Until(deadline) - 5*time.Second)
-		}
-	}
+	end := wait.Over(t)
 	for !yes() {
 		select {
 		case <-end:

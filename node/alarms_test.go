@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/internal/wait"
 	"github.com/querschott/querschott/watch"
 )
 
@@ -31,7 +32,7 @@ func TestAlarmsAreHeardInOrder(t *testing.T) {
 			if got != want {
 				t.Errorf("heard %q, want %q", got, want)
 			}
-		case <-deadline(t):
+		case <-wait.Over(t):
 			t.Fatal("nobody heard of the alarm")
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
+	"github.com/querschott/querschott/internal/wait"
 	"github.com/querschott/querschott/ledger"
 )
 
@@ -80,7 +81,7 @@ func TestBreakGlassWithAndWithoutNode(t *testing.T) {
 		if ch.Order.To != querschott.Closed {
 			t.Errorf("the running node did %+v", ch.Order)
 		}
-	case <-deadline(t):
+	case <-wait.Over(t):
 		t.Error("the running node did not find the order")
 	}
 }

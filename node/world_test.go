@@ -21,6 +21,7 @@ import (
 	"github.com/querschott/querschott/drill"
 	"github.com/querschott/querschott/ident"
 	"github.com/querschott/querschott/internal/disk"
+	"github.com/querschott/querschott/internal/wait"
 	"github.com/querschott/querschott/ledger"
 )
 
@@ -313,7 +314,7 @@ func (h *house) until(what string, ok func() bool) {
 	h.tb.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	end := deadline(h.tb)
+	end := wait.Over(h.tb)
 	for !ok() {
 		select {
 		case <-tick.C:
@@ -321,16 +322,6 @@ func (h *house) until(what string, ok func() bool) {
 			h.tb.Fatalf("waited in vain for: %s\n%s", what, h.log)
 		}
 	}
-}
-
-// deadline is a moment before the tests' own, so that what was waited for can be said; never if there is none.
-func deadline(tb testing.TB) <-chan time.Time {
-	if limited, ok := tb.(interface{ Deadline() (time.Time, bool) }); ok {
-		if end, ok := limited.Deadline(); ok {
-			return time.After(time.Until(end) - 10*time.Second)
-		}
-	}
-	return nil
 }
 
 // count says how many of the mails are in their cells.

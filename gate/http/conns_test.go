@@ -16,6 +16,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/gate"
+	"github.com/querschott/querschott/internal/wait"
 	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/service"
 )
@@ -27,7 +28,7 @@ func (w *world) dial() net.Conn {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(deadline(w.t))
+	_ = c.SetDeadline(wait.End(w.t))
 	return c
 }
 
@@ -36,7 +37,7 @@ const getFixed = "GET /fixed HTTP/1.1\r\nHost: gate.example\r\nAuthorization: Te
 // ended waits until the server has ended a connection, and returns what it said.
 func ended(t *testing.T, c net.Conn) string {
 	t.Helper()
-	_ = c.SetReadDeadline(deadline(t))
+	_ = c.SetReadDeadline(wait.End(t))
 	b, err := io.ReadAll(c)
 	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
 		t.Error("the connection is still open")

@@ -15,6 +15,7 @@ import (
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
 	"github.com/querschott/querschott/gate"
+	"github.com/querschott/querschott/internal/wait"
 	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/service"
 )
@@ -174,7 +175,7 @@ func TestStreamIsCut(t *testing.T) {
 // await waits for a state that another goroutine reaches.
 func (w *world) await(ok func() bool) {
 	w.t.Helper()
-	for end := deadline(w.t); !ok(); {
+	for end := wait.End(w.t); !ok(); {
 		if !end.IsZero() && time.Now().After(end) {
 			w.t.Fatal("it never came to that")
 		}
@@ -303,7 +304,7 @@ func upgrade(t *testing.T, w *world, header string) (*tls.Conn, *bufio.Reader, *
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(deadline(t))
+	_ = c.SetDeadline(wait.End(t))
 	_, err = io.WriteString(c, "GET /ws HTTP/1.1\r\nHost: gate.example\r\nAuthorization: Test practice\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"+header+"\r\n")
 	if err != nil {
 		t.Fatal(err)

@@ -30,6 +30,7 @@ import (
 	"github.com/querschott/querschott/door"
 	"github.com/querschott/querschott/gate"
 	"github.com/querschott/querschott/ident"
+	"github.com/querschott/querschott/internal/wait"
 	"github.com/querschott/querschott/ledger"
 	"github.com/querschott/querschott/service"
 	"github.com/querschott/querschott/wire/zeta"
@@ -523,22 +524,12 @@ func (w *world) raw(octets string) string {
 	}
 	defer func() { _ = c.Close() }()
 	go func() { _, _ = io.WriteString(c, octets) }()
-	_ = c.SetReadDeadline(deadline(w.t))
+	_ = c.SetReadDeadline(wait.End(w.t))
 	b, err := io.ReadAll(c)
 	if err != nil {
 		w.t.Logf("the connection ended with %v", err)
 	}
 	return string(b)
-}
-
-// deadline is a moment before the tests' own, so that what was waited for can be said; zero if there is none.
-func deadline(tb testing.TB) time.Time {
-	if limited, ok := tb.(interface{ Deadline() (time.Time, bool) }); ok {
-		if end, ok := limited.Deadline(); ok {
-			return end.Add(-10 * time.Second)
-		}
-	}
-	return time.Time{}
 }
 
 func headerNames(h http.Header) string {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/intake"
+	"github.com/querschott/querschott/internal/wait"
 )
 
 const (
@@ -315,11 +316,7 @@ func (g *gate) ready(user string) *peer {
 func newPeer(t testing.TB, nc net.Conn) *peer {
 	dialed.Add(1)
 	t.Cleanup(func() { _ = nc.Close() }) // mostly closed already
-	if limited, ok := t.(interface{ Deadline() (time.Time, bool) }); ok {
-		if end, ok := limited.Deadline(); ok {
-			_ = nc.SetDeadline(end.Add(-10 * time.Second)) // so that what was waited for can be said
-		}
-	}
+	_ = nc.SetDeadline(wait.End(t))
 	return &peer{t: t, nc: nc, r: bufio.NewReader(nc)}
 }
 

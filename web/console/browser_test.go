@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/internal/wait"
 )
 
 // axe-core is fetched with npm, once per machine, and checked against the registry's digest of this version.
@@ -49,12 +50,8 @@ func newChromium(t *testing.T) context.Context {
 	if _, err := os.Stat(chromium); err != nil {
 		missing(t, "there is no browser: %v", err)
 	}
-	ctx := t.Context()
-	if end, ok := t.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, end.Add(-10*time.Second))
-		t.Cleanup(cancel)
-	}
+	ctx, cancel := wait.Context(t)
+	t.Cleanup(cancel)
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.WSURLReadTimeout(time.Hour), // it starts when a busy machine lets it
 		chromedp.ExecPath(chromium), chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1280, 900),

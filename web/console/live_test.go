@@ -13,16 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/querschott/querschott"
+	"github.com/querschott/querschott/internal/wait"
 )
-
-// deadline is a moment before the tests' own, so that what was waited for can be said; never if there is none.
-func deadline(t *testing.T) <-chan time.Time {
-	end, ok := t.Deadline()
-	if !ok {
-		return nil
-	}
-	return time.After(time.Until(end) - 10*time.Second)
-}
 
 // event is one event of a stream; a comment has the name ":".
 type event struct {
@@ -83,7 +75,7 @@ func (v *viewer) read(body io.Reader) {
 // await returns the first event that fits.
 func (v *viewer) await(what string, fits func(event) bool) event {
 	v.t.Helper()
-	end := deadline(v.t)
+	end := wait.Over(v.t)
 	for {
 		select {
 		case e, ok := <-v.events:
@@ -102,7 +94,7 @@ func (v *viewer) await(what string, fits func(event) bool) event {
 // ended waits for the stream's end and returns whether it said goodbye.
 func (v *viewer) ended() (bye bool) {
 	v.t.Helper()
-	end := deadline(v.t)
+	end := wait.Over(v.t)
 	for {
 		select {
 		case e, ok := <-v.events:
