@@ -27,7 +27,7 @@ func IKCheckDigit(first8 string) byte {
 	if len(first8) != 8 || !digitsOnly(first8) {
 		panic("querschott: IKCheckDigit wants eight digits")
 	}
-	return checkDigit(first8[2:], 2)
+	return checkDigit([]byte(first8[2:]), 2)
 }
 
 // Number returns the IK as an integer, for layouts that store it in four bytes.
@@ -63,7 +63,10 @@ func KVNRCheckDigit(first9 string) byte {
 	if len(first9) != 9 || first9[0] < 'A' || first9[0] > 'Z' || !digitsOnly(first9[1:]) {
 		panic("querschott: KVNRCheckDigit wants a letter and eight digits")
 	}
-	return checkDigit(fmt.Sprintf("%02d", first9[0]-'A'+1)+first9[1:], 1)
+	letter := first9[0] - 'A' + 1
+	digits := [10]byte{'0' + letter/10, '0' + letter%10}
+	copy(digits[2:], first9[1:])
+	return checkDigit(digits[:], 1)
 }
 
 // Reveal returns the whole number. Every call of it is a place where the number may leave the house.
@@ -86,9 +89,9 @@ func (k KVNR) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }
 // LogValue masks the number in structured logs.
 func (k KVNR) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-func checkDigit(digits string, firstWeight int) byte {
+func checkDigit(digits []byte, firstWeight int) byte {
 	sum, weight := 0, firstWeight
-	for _, c := range []byte(digits) {
+	for _, c := range digits {
 		p := int(c-'0') * weight
 		sum += p/10 + p%10
 		weight = 3 - weight

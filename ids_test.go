@@ -48,7 +48,7 @@ func TestIKCheckDigitFindsEverySingleError(t *testing.T) {
 
 func TestParseKVNR(t *testing.T) {
 	for in, ok := range map[string]bool{
-		"A123456780": true, "A123456781": false, "a123456780": false, "Ä12345678": false, "A12345678": false, "1123456780": false, "": false,
+		"A123456780": true, "M123456785": true, "Z123456783": true, "Z123456784": false, "A123456781": false, "a123456780": false, "Ä12345678": false, "A12345678": false, "1123456780": false, "": false,
 	} {
 		if _, err := querschott.ParseKVNR(in); (err == nil) != ok {
 			t.Errorf("ParseKVNR(%q): %v", in, err)

@@ -2,6 +2,7 @@ package leak
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -174,12 +175,7 @@ func (d *Dump) token(number [10]byte) (t token) {
 
 // shaped reports whether a cell has the form of a person's number: a letter and nine digits.
 func shaped(cell []byte) (n [10]byte, ok bool) {
-	for len(cell) > 0 && (cell[0] == ' ' || cell[0] == '\t') {
-		cell = cell[1:]
-	}
-	for len(cell) > 0 && (cell[len(cell)-1] == ' ' || cell[len(cell)-1] == '\t') {
-		cell = cell[:len(cell)-1]
-	}
+	cell = bytes.Trim(cell, " \t")
 	if len(cell) != len(n) {
 		return n, false
 	}
@@ -195,18 +191,5 @@ func shaped(cell []byte) (n [10]byte, ok bool) {
 	return n, n[0] >= 'A' && n[0] <= 'Z'
 }
 
-// valid reports whether its check digit is right (§ 290 SGB V): as [querschott.KVNRCheckDigit], without making texts.
-func valid(n [10]byte) bool {
-	letter := int(n[0]-'A') + 1
-	sum, weight := letter/10, 2
-	add := func(d int) {
-		p := d * weight
-		sum += p/10 + p%10
-		weight = 3 - weight
-	}
-	add(letter % 10)
-	for _, c := range n[1:9] {
-		add(int(c - '0'))
-	}
-	return byte('0'+sum%10) == n[9]
-}
+// valid reports whether its check digit is right.
+func valid(n [10]byte) bool { return querschott.KVNRCheckDigit(string(n[:9])) == n[9] }

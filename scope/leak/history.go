@@ -2,6 +2,7 @@ package leak
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -172,13 +173,7 @@ func digest(seed maphash.Seed, f Field, text []byte) uint64 {
 	h.SetSeed(seed)
 	_, _ = h.WriteString(string(f)) // a hash takes everything
 	_ = h.WriteByte(0)
-	for len(text) > 0 && (text[0] == ' ' || text[0] == '\t') {
-		text = text[1:]
-	}
-	for len(text) > 0 && (text[len(text)-1] == ' ' || text[len(text)-1] == '\t') {
-		text = text[:len(text)-1]
-	}
-	for _, c := range text {
+	for _, c := range bytes.Trim(text, " \t") {
 		if c >= 'A' && c <= 'Z' {
 			c += 'a' - 'A'
 		}
