@@ -106,13 +106,9 @@ func delimiterOf(text []byte) byte {
 	return best
 }
 
-// readCSV takes every line as a row: a quote that is not closed on its line ends there. The first line is a heading if there
-// is nothing in it that looks like a person's number.
-func readCSV(r *bufio.Reader, to sink) error {
+// lines calls fn with every line that is not empty, and counts those that are too long.
+func lines(r *bufio.Reader, to sink, fn func(text []byte) error) error {
 	var buf []byte
-	var cells [][]byte
-	var columns []int
-	var delimiter byte
 	for {
 		text, whole, err := line(r, buf)
 		switch {
@@ -122,11 +118,22 @@ func readCSV(r *bufio.Reader, to sink) error {
 			return err
 		case !whole:
 			to.unreadable()
-			continue
-		case len(bytes.TrimSpace(text)) == 0:
-			continue
+		case len(bytes.TrimSpace(text)) > 0:
+			if err := fn(text); err != nil {
+				return err
+			}
+			buf = text[:0]
 		}
-		buf = text[:0]
+	}
+}
+
+// readCSV takes every line as a row: a quote that is not closed on its line ends there. The first line is a heading if there
+// is nothing in it that looks like a person's number.
+func readCSV(r *bufio.Reader, to sink) error {
+	var cells [][]byte
+	var columns []int
+	var delimiter byte
+	return lines(r, to, func(text []byte) error {
 		heading := delimiter == 0
 		if heading {
 			text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
@@ -134,21 +141,19 @@ func readCSV(r *bufio.Reader, to sink) error {
 		}
 		if cells = splitCSV(cells[:0], text, delimiter); cells == nil {
 			to.unreadable()
-			continue
+			return nil
 		}
 		if heading && !anyShaped(cells) {
 			for _, c := range cells {
 				columns = append(columns, to.column(string(c[:min(len(c), maxName)])))
 			}
-			continue
+			return nil
 		}
 		for len(columns) < len(cells) {
 			columns = append(columns, to.column(""))
 		}
-		if err := to.row(columns[:len(cells)], cells); err != nil {
-			return err
-		}
-	}
+		return to.row(columns[:len(cells)], cells)
+	})
 }
 
 func anyShaped(cells [][]byte) bool {
@@ -197,20 +202,8 @@ func splitCSV(cells [][]byte, text []byte, delimiter byte) [][]byte {
 
 // readText finds numbers in text that has no form: a list that somebody has typed, a log. A line is a row for each of them.
 func readText(r *bufio.Reader, to sink) error {
-	var buf []byte
 	column := []int{to.column("")}
-	for {
-		text, whole, err := line(r, buf)
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		case !whole:
-			to.unreadable()
-			continue
-		}
-		buf = text[:0]
+	return lines(r, to, func(text []byte) error {
 		found := false
 		for word := range bytes.FieldsFuncSeq(text, func(c rune) bool { return c < 0x80 && !alphanumeric(byte(c)) }) {
 			if _, ok := shaped(word); ok {
@@ -220,10 +213,11 @@ func readText(r *bufio.Reader, to sink) error {
 				}
 			}
 		}
-		if !found && len(bytes.TrimSpace(text)) > 0 {
+		if !found {
 			to.unreadable()
 		}
-	}
+		return nil
+	})
 }
 
 func alphanumeric(c byte) bool {
