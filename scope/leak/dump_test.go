@@ -46,6 +46,7 @@ func TestFormats(t *testing.T) {
 		"ndjson":            `{"kvnr":"` + a + `","name":"\u00c4\"x"}` + "\n" + `{"name":"y","kvnr":"` + b + `"}` + "\n" + `{"kvnr":"` + c + `"}` + "\n" + `{"kvnr":"` + a + `"}`,
 		"json":              `{"data":[{"kvnr":"` + a + `","address":{"street":"x","n":[1,2]}},{"kvnr":"` + b + `"}],"more":{"rows":[{"p":{"id":"` + c + `"},"x":null},{"kvnr":"` + a + `"}]}}`,
 		"json list":         `["` + a + `","` + b + `","` + c + `","` + a + `"]`,
+		"json, then a list": "{}\n" + a + "\n\"" + b + "\"\nsee " + c + "\n" + a,
 		"sql":               "-- a dump (\nCREATE TABLE x (kvnr char(10), n text);\nINSERT INTO `x` (`n`,`kvnr`) VALUES ('it''s (a) \\' row','" + a + "'),(NULL,'" + b + "');\ninsert into x values ('" + c + "', lower('X')), ('" + a + "',1);",
 		"utf-8 with a mark": "\xef\xbb\xbfkvnr;x\n" + a + ";1\n" + b + ";2\n" + c + ";3\n" + a + ";1\n",
 	} {
@@ -53,6 +54,18 @@ func TestFormats(t *testing.T) {
 		if r.Rows != 4 || r.Persons != 3 || len(d.Numbers()) != 3 || d.Numbers()[0].Reveal() != a || r.Files[0].Wrong != 0 {
 			t.Errorf("%s: %+v", name, r)
 		}
+	}
+}
+
+// A dump may have a statement for each row, and name no column: all rows are read, and two tables are not taken for one.
+func TestStatementForEachRow(t *testing.T) {
+	var b strings.Builder
+	for i := range 3000 {
+		fmt.Fprintf(&b, "INSERT INTO public.users VALUES (%d, '%s', 'x');\nINSERT INTO `orders` VALUES (%d, 'B%09d', 'x');\n", i, number(i), i, i*7919)
+	}
+	_, r := read(t, b.String())
+	if r.Rows != 3000 || r.Persons != 3000 || r.Unreadable != 3000 || r.Files[0].Foreign != 1 {
+		t.Errorf("%+v", r)
 	}
 }
 

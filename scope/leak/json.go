@@ -13,7 +13,7 @@ import (
 // out and counted.
 type jsonReader struct {
 	to    sink
-	list  []int // the column of numbers that stand in lists
+	list  []int // the column of numbers that stand in lists, or in nothing at all
 	stack []jsonFrame
 	deep  int  // levels below the deepest that is looked at
 	lost  bool // until the end of the line
@@ -144,21 +144,26 @@ func (f *jsonFrame) add(column int, cell []byte) {
 func (j *jsonReader) value(text []byte, whole, quoted bool) {
 	f := j.top()
 	switch {
-	case f == nil:
-		return
-	case f.object && !f.named:
+	case j.deep > 0: // counted when it began
+	case f == nil && !whole:
+		j.to.unreadable()
+	case f != nil && f.object && !f.named:
 		f.key = -1
 		if quoted && whole {
 			f.key = j.to.column(string(text[:min(len(text), maxName)]))
 		}
 	case !whole:
 		f.full = true
-	case !f.object && anyShaped([][]byte{text}): // a list of numbers may be long
+	case (f == nil || !f.object) && anyShaped([][]byte{text}): // a list of numbers may be long
 		if j.list == nil {
 			j.list = []int{j.to.column("")}
 		}
-		f.found = true
+		if f != nil {
+			f.found = true
+		}
 		j.err = j.to.row(j.list, [][]byte{text})
+	case f == nil:
+		j.to.unreadable()
 	default:
 		f.add(f.key, text)
 	}

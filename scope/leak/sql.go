@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 )
 
@@ -13,6 +14,7 @@ type sqlReader struct {
 
 	state   sqlState
 	depth   int
+	table   []byte // what stands between INSERT and the bracket
 	columns []int
 	cells   [][]byte
 	cell    []byte
@@ -96,7 +98,7 @@ func (q *sqlReader) keyword() {
 	}
 	switch {
 	case bytes.EqualFold(q.word, []byte("INSERT")):
-		q.state, q.columns = sqlInsert, nil
+		q.state, q.table, q.columns = sqlInsert, q.table[:0], nil
 	case bytes.EqualFold(q.word, []byte("VALUES")) && q.state == sqlInsert:
 		q.state = sqlValues
 	}
@@ -104,6 +106,9 @@ func (q *sqlReader) keyword() {
 
 func (q *sqlReader) add(b ...byte) {
 	if q.depth == 0 || q.state == sqlElse {
+		if q.state == sqlInsert && len(q.table)+len(b) <= maxName {
+			q.table = append(q.table, b...)
+		}
 		return
 	}
 	if q.size += len(b); q.size <= maxRow {
@@ -132,8 +137,8 @@ func (q *sqlReader) end() error {
 		}
 		return nil
 	}
-	for len(q.columns) < len(q.cells) {
-		q.columns = append(q.columns, q.to.column(""))
+	for i := len(q.columns); i < len(q.cells); i++ { // without a name: the same in the table's next statement
+		q.columns = append(q.columns, q.to.column(fmt.Sprintf("%s %d", q.table, i)))
 	}
 	return q.to.row(q.columns[:len(q.cells)], q.cells)
 }
