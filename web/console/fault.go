@@ -70,17 +70,3 @@ func (l *locale) argument(a any) string {
 		return strings.ToValidUTF8(s[:min(len(s), maxArgument)], "")
 	}
 }
-
-// Span writes how long something lasts, in one unit.
-func (l *locale) Span(d time.Duration) string {
-	switch {
-	case d < 2*time.Minute:
-		return l.T("unit.s", l.Num(int(d/time.Second)))
-	case d < 2*time.Hour:
-		return l.T("unit.min", l.Num(int(d/time.Minute)))
-	case d < 48*time.Hour:
-		return l.T("unit.h", l.Num(int(d/time.Hour)))
-	default:
-		return l.T("unit.d", l.Num(int(d/(24*time.Hour))))
-	}
-}

@@ -153,10 +153,15 @@ func (l *locale) decimal(f float64, places int) string {
 }
 
 // Age writes how long ago something was, in one unit.
-func (l *locale) Age(t time.Time) string {
-	d := max(0, l.now().Sub(t))
+func (l *locale) Age(t time.Time) string { return l.span(max(0, l.now().Sub(t)), time.Minute) }
+
+// Span writes how long something lasts, in one unit.
+func (l *locale) Span(d time.Duration) string { return l.span(d, 2*time.Minute) }
+
+// span writes seconds below a bound, and then minutes, hours or days.
+func (l *locale) span(d, minutes time.Duration) string {
 	switch {
-	case d < time.Minute:
+	case d < minutes:
 		return l.T("unit.s", l.Num(int(d/time.Second)))
 	case d < 2*time.Hour:
 		return l.T("unit.min", l.Num(int(d/time.Minute)))
