@@ -140,9 +140,26 @@ func functionOf(s *State, service querschott.Service) (f function, all int) {
 		f.Critical = 1
 	}
 	f.Maintenance = maintained > 0
-	f.Impact = fmt.Sprintf("Bei %d von %d Krankenkassen eingeschränkt, bei den anderen nicht.", shut, all)
+	f.Impact = restricted(shut, all)
 	if service.ByMail() && dead == 0 {
 		f.Impact += " Nachrichten werden angenommen und später zugestellt; bitte nicht noch einmal senden."
 	}
 	return f, all
+}
+
+// restricted says at how many insurers that have a service it is restricted.
+func restricted(n, of int) string {
+	switch {
+	case of == 1:
+		return "Bei der einzigen Krankenkasse mit diesem Dienst eingeschränkt."
+	case n == of:
+		return fmt.Sprintf("Bei allen %d Krankenkassen eingeschränkt.", of)
+	case of == 2:
+		return "Bei einer von 2 Krankenkassen eingeschränkt, bei der anderen nicht."
+	case n == 1:
+		return fmt.Sprintf("Bei einer von %d Krankenkassen eingeschränkt, bei den anderen nicht.", of)
+	case n == of-1:
+		return fmt.Sprintf("Bei %d der %d Krankenkassen eingeschränkt, bei der anderen nicht.", n, of)
+	}
+	return fmt.Sprintf("Bei %d der %d Krankenkassen eingeschränkt, bei den anderen nicht.", n, of)
 }

@@ -91,9 +91,9 @@ func (v *view) fill(s *State, t *texts, m moment) {
 	}
 	v.Head, v.Calm = t.calm, len(v.Affected) == 0
 	if !v.Calm {
-		v.Head = fmt.Sprintf(t.someFault, len(v.Affected), len(s.Insurers))
+		v.Head = t.fault(len(v.Affected), len(s.Insurers))
 		if len(v.Others) > 0 {
-			v.Rest = fmt.Sprintf(t.partFault, len(v.Others))
+			v.Rest = t.rest(len(v.Others))
 		}
 	}
 	if m.static {
@@ -101,7 +101,7 @@ func (v *view) fill(s *State, t *texts, m moment) {
 	}
 	if m.stale { // silence is no good news
 		v.Stale, v.Calm = fmt.Sprintf(t.stale, v.Next), false
-		v.Head = t.last + " " + v.Head
+		v.Head, v.Rest = t.last+" "+v.Head, ""
 	}
 }
 

@@ -258,7 +258,7 @@ func TestPageKeepsTheLastGoodState(t *testing.T) {
 	if err := s.page.Look(); err == nil {
 		t.Error("a pipe is no fault")
 	}
-	if code, body := s.get("/en.html"); code != 200 || !strings.Contains(body, "Services of 2 of 3 health insurers") {
+	if code, body := s.get("/en.html"); code != 200 || !strings.Contains(body, "Services of 2 of the 3 health insurers") {
 		t.Errorf("the last good state is not shown: %d", code)
 	}
 }
@@ -385,6 +385,68 @@ func TestLage(t *testing.T) {
 	}
 	if k := applicationOf(all, applications["kim"]); k.Outage != outagePartial || k.Restrictions[0].Critical != 0 {
 		t.Errorf("mail that is taken in: %+v", k)
+	}
+}
+
+// The sentences are right for one insurer and for many, and never say that others are well where there are none.
+func TestCountsOfInsurersAreSentences(t *testing.T) {
+	for _, tc := range []struct {
+		n, of            int
+		de, en, inTILage string
+	}{
+		{
+			1, 1, "Dienste der Krankenkasse sind eingeschränkt.", "Services of the health insurer are restricted.",
+			"Bei der einzigen Krankenkasse mit diesem Dienst eingeschränkt.",
+		},
+		{
+			1, 2, "Dienste einer von 2 Krankenkassen sind eingeschränkt.|Die Dienste der anderen Krankenkasse sind nicht betroffen.",
+			"Services of one of 2 health insurers are restricted.|The services of the other insurer are not affected.",
+			"Bei einer von 2 Krankenkassen eingeschränkt, bei der anderen nicht.",
+		},
+		{
+			1, 80, "Dienste einer von 80 Krankenkassen sind eingeschränkt.|Die Dienste der übrigen 79 Krankenkassen sind nicht betroffen.",
+			"Services of one of 80 health insurers are restricted.|The services of the other 79 insurers are not affected.",
+			"Bei einer von 80 Krankenkassen eingeschränkt, bei den anderen nicht.",
+		},
+		{
+			4, 80, "Dienste von 4 der 80 Krankenkassen sind eingeschränkt.|Die Dienste der übrigen 76 Krankenkassen sind nicht betroffen.",
+			"Services of 4 of the 80 health insurers are restricted.|The services of the other 76 insurers are not affected.",
+			"Bei 4 der 80 Krankenkassen eingeschränkt, bei den anderen nicht.",
+		},
+		{
+			79, 80, "Dienste von 79 der 80 Krankenkassen sind eingeschränkt.|Die Dienste der anderen Krankenkasse sind nicht betroffen.",
+			"Services of 79 of the 80 health insurers are restricted.|The services of the other insurer are not affected.",
+			"Bei 79 der 80 Krankenkassen eingeschränkt, bei der anderen nicht.",
+		},
+		{
+			80, 80, "Dienste aller 80 Krankenkassen sind eingeschränkt.", "Services of all 80 health insurers are restricted.",
+			"Bei allen 80 Krankenkassen eingeschränkt.",
+		},
+	} {
+		s := calm(evening)
+		s.Insurers = nil
+		for i := range tc.of {
+			in := Insurer{IK: querschott.IKFromNumber(withDigit(10950001 + uint32(i))), Name: fmt.Sprintf("Kasse %d", i), NotAffected: []querschott.Service{querschott.VSDM}, Doors: []Door{}}
+			if i < tc.n {
+				in.NotAffected, in.Doors = nil, []Door{{Service: querschott.VSDM, Door: querschott.Closed, Cause: Attack}}
+			}
+			s.Insurers = append(s.Insurers, in)
+		}
+		for said, texts := range map[string]*texts{tc.de: german, tc.en: english} {
+			fresh, stale := view{T: texts}, view{T: texts}
+			fresh.fill(s, texts, moment{})
+			stale.fill(s, texts, moment{stale: true})
+			head, rest, _ := strings.Cut(said, "|")
+			if fresh.Head != head || fresh.Rest != rest {
+				t.Errorf("%d of %d: %q, %q; want %q", tc.n, tc.of, fresh.Head, fresh.Rest, said)
+			}
+			if stale.Head != texts.last+" "+head || stale.Rest != "" { // nobody knows whether the others are still well
+				t.Errorf("%d of %d, out of date: %q, %q", tc.n, tc.of, stale.Head, stale.Rest)
+			}
+		}
+		if f, _ := functionOf(s, querschott.VSDM); f.Impact != tc.inTILage {
+			t.Errorf("%d of %d: %q; want %q", tc.n, tc.of, f.Impact, tc.inTILage)
+		}
 	}
 }
 

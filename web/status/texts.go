@@ -15,8 +15,9 @@ type texts struct {
 	OtherName                 string
 	Title                     string
 	calm, unknown, none, last string
-	someFault, partFault      string // counts of insurers
-	stale, until              string // the time
+	fault                     func(n, of int) string // how many insurers have services that are restricted
+	rest                      func(n int) string     // how many others have none
+	stale, until              string                 // the time
 	exercise, demo            string
 	AsOf, Next                string
 	Affected, Clear, Other    string
@@ -35,7 +36,23 @@ type texts struct {
 var german = &texts{
 	Lang: "de", file: "index.html", OtherLang: "en", OtherFile: "en.html", OtherName: "English",
 	Title: "Status der Dienste", calm: "Kein Dienst ist eingeschränkt.",
-	someFault: "Dienste von %d von %d Krankenkassen sind eingeschränkt.", partFault: "Die Dienste der übrigen %d Krankenkassen sind nicht betroffen.",
+	fault: func(n, of int) string {
+		switch {
+		case of == 1:
+			return "Dienste der Krankenkasse sind eingeschränkt."
+		case n == of:
+			return fmt.Sprintf("Dienste aller %d Krankenkassen sind eingeschränkt.", of)
+		case n == 1:
+			return fmt.Sprintf("Dienste einer von %d Krankenkassen sind eingeschränkt.", of)
+		}
+		return fmt.Sprintf("Dienste von %d der %d Krankenkassen sind eingeschränkt.", n, of)
+	},
+	rest: func(n int) string {
+		if n == 1 {
+			return "Die Dienste der anderen Krankenkasse sind nicht betroffen."
+		}
+		return fmt.Sprintf("Die Dienste der übrigen %d Krankenkassen sind nicht betroffen.", n)
+	},
 	unknown: "Es liegt noch kein geprüfter Stand vor.", none: "Sobald ein Stand mit gültiger Unterschrift da ist, steht er hier.",
 	last: "Zuletzt gemeldet:", stale: "Dieser Stand ist veraltet. Die Plattform hat sich nicht wie angekündigt bis %s gemeldet; seitdem kann sich jeder Punkt geändert haben.",
 	AsOf: "Stand", Next: "nächste Meldung bis", until: "Diese Datei gilt bis %s. Ist es später, ist sie veraltet.",
@@ -53,7 +70,7 @@ var german = &texts{
 	causes:    map[Cause]string{Attack: "Angriff", Disturbance: "Störung", Maintenance: "Wartung", Precaution: "Vorsorge"},
 	mailWaits: "Nachrichten werden angenommen und später zugestellt. Bitte nicht noch einmal senden.",
 	mailShut:  "Nachrichten werden zurzeit nicht angenommen. Sie bleiben beim Absender; sein System versucht es von selbst wieder.",
-	readsOnly: "Lesen ist möglich, Änderungen zurzeit nicht sofort.", readsShut: "Antwortet zurzeit nicht. Bitte später wieder versuchen.",
+	readsOnly: "Lesen ist möglich; Änderungen werden zurzeit nicht sofort übernommen.", readsShut: "Antwortet zurzeit nicht. Bitte später wieder versuchen.",
 	partlyOpen: "teils offen", partly: "Wird in Stufen geöffnet, bisher für %d %% der Anfragen.",
 	clock: func(t time.Time) string { return t.In(berlin()).Format("02.01.2006, 15:04:05 Uhr") },
 }
@@ -61,7 +78,23 @@ var german = &texts{
 var english = &texts{
 	Lang: "en", file: "en.html", OtherLang: "de", OtherFile: "index.html", OtherName: "Deutsch",
 	Title: "Status of services", calm: "No service is restricted.",
-	someFault: "Services of %d of %d health insurers are restricted.", partFault: "The services of the other %d insurers are not affected.",
+	fault: func(n, of int) string {
+		switch {
+		case of == 1:
+			return "Services of the health insurer are restricted."
+		case n == of:
+			return fmt.Sprintf("Services of all %d health insurers are restricted.", of)
+		case n == 1:
+			return fmt.Sprintf("Services of one of %d health insurers are restricted.", of)
+		}
+		return fmt.Sprintf("Services of %d of the %d health insurers are restricted.", n, of)
+	},
+	rest: func(n int) string {
+		if n == 1 {
+			return "The services of the other insurer are not affected."
+		}
+		return fmt.Sprintf("The services of the other %d insurers are not affected.", n)
+	},
 	unknown: "There is no verified state yet.", none: "As soon as there is one with a valid signature it is shown here.",
 	last: "Last reported:", stale: "This state is out of date. The platform has not reported by %s as announced; every item may have changed since.",
 	AsOf: "As of", Next: "next update by", until: "This file holds until %s. If it is later than that, it is out of date.",
@@ -79,7 +112,7 @@ var english = &texts{
 	causes:    map[Cause]string{Attack: "attack", Disturbance: "disturbance", Maintenance: "maintenance", Precaution: "precaution"},
 	mailWaits: "Messages are taken in and delivered later. Please do not send them again.",
 	mailShut:  "Messages are not taken in at present. They stay with the sender, whose system tries again by itself.",
-	readsOnly: "Reading is possible, changes are not made at once.", readsShut: "Does not answer at present. Please try again later.",
+	readsOnly: "Reading is possible; changes are not applied at once at present.", readsShut: "Does not answer at present. Please try again later.",
 	partlyOpen: "partly open", partly: "Is being opened in stages, so far for %d %% of requests.",
 	clock: func(t time.Time) string { return t.In(berlin()).Format("2 January 2006, 15:04:05 MST") },
 }
