@@ -422,7 +422,7 @@ func (e *entrance) auditKilled(t *testing.T, readers []*reader, starts int) {
 		}
 	}
 	t.Logf("%d starts, %d checks answered, %d without an answer, %d entries", starts, answered, broken, len(recorded))
-	if starts < 4 || answered < 10*starts || broken == 0 {
+	if starts < 15 || answered < 10*starts || broken == 0 {
 		t.Error("that proves little")
 	}
 	e.recognise(t, client, numbers)

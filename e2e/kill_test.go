@@ -196,7 +196,7 @@ func TestKill(t *testing.T) {
 			t.Errorf("%s was refused: %s", s.practice.KIM, text)
 		}
 	}
-	if len(starts) < 8 || promised < len(starts) {
+	if len(starts) < 22 || promised < len(starts) {
 		t.Fatalf("%d starts and %d promises in %d rounds prove nothing", len(starts), promised, rounds)
 	}
 	t.Logf("%d starts after a kill, %d mails promised; from the start to ready: median %s, longest %s", len(starts), promised,
@@ -208,19 +208,23 @@ func TestKill(t *testing.T) {
 }
 
 // killRounds returns how long the starts took that got to their end.
-// A life ends at a random moment of the work that comes after a random number of answers, at most so many.
+// A life ends at a random moment of the work that comes after a random number of answers, at most so many; one of each four, and
+// which one is random, in the middle of its start.
 func killRounds(t *testing.T, i *installation, l *lamp, rounds, answers int, rng *rand.Rand) []time.Duration {
 	t.Helper()
 	var starts []time.Duration
-	longest := time.Second
+	longest, early := time.Second, 0
 	for round := range rounds {
 		if d, ok := t.Deadline(); ok && round >= 30 && time.Until(d) < 10*time.Minute {
 			t.Logf("stopped after %d of %d rounds: the test's time is over; -timeout sets it", round, rounds)
 			break
 		}
+		if round%4 == 0 {
+			early = round + rng.IntN(4)
+		}
 		begun := time.Now()
 		p := i.start(t)
-		if rng.IntN(4) == 0 { // in the middle of the start
+		if round == early { // in the middle of the start
 			<-time.After(time.Duration(rng.Int64N(int64(longest))))
 			p.kill(t)
 			continue
