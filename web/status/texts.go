@@ -70,7 +70,7 @@ var german = &texts{
 	causes:    map[Cause]string{Attack: "Angriff", Disturbance: "Störung", Maintenance: "Wartung", Precaution: "Vorsorge"},
 	mailWaits: "Nachrichten werden angenommen und später zugestellt. Bitte nicht noch einmal senden.",
 	mailShut:  "Nachrichten werden zurzeit nicht angenommen. Sie bleiben beim Absender; sein System versucht es von selbst wieder.",
-	readsOnly: "Lesen ist möglich; Änderungen werden zurzeit nicht sofort übernommen.", readsShut: "Antwortet zurzeit nicht. Bitte später wieder versuchen.",
+	readsOnly: "Lesen ist möglich; Änderungen werden zurzeit verzögert oder nicht angenommen.", readsShut: "Antwortet zurzeit nicht. Bitte später wieder versuchen.",
 	partlyOpen: "teils offen", partly: "Wird in Stufen geöffnet, bisher für %d %% der Anfragen.",
 	clock: func(t time.Time) string { return t.In(berlin()).Format("02.01.2006, 15:04:05 Uhr") },
 }
@@ -112,7 +112,7 @@ var english = &texts{
 	causes:    map[Cause]string{Attack: "attack", Disturbance: "disturbance", Maintenance: "maintenance", Precaution: "precaution"},
 	mailWaits: "Messages are taken in and delivered later. Please do not send them again.",
 	mailShut:  "Messages are not taken in at present. They stay with the sender, whose system tries again by itself.",
-	readsOnly: "Reading is possible; changes are not applied at once at present.", readsShut: "Does not answer at present. Please try again later.",
+	readsOnly: "Reading is possible; changes are delayed or not taken in at present.", readsShut: "Does not answer at present. Please try again later.",
 	partlyOpen: "partly open", partly: "Is being opened in stages, so far for %d %% of requests.",
 	clock: func(t time.Time) string { return t.In(berlin()).Format("2 January 2006, 15:04:05 MST") },
 }
