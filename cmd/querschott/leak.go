@@ -37,6 +37,11 @@ asked is recorded in the ledger, as an access to each person whom an insurer's l
 			if offline && ref != "" {
 				return usageError{errors.New("evidence for a case needs the node: leave --offline out")}
 			}
+			if ref != "" { // a key that is missing shows before the question is asked and recorded
+				if _, _, err := operatorKey(s.key); err != nil {
+					return err
+				}
+			}
 			d := leak.NewDump()
 			defer d.Forget()
 			if err := readDump(cmd, d, histories, args); err != nil {
@@ -50,14 +55,17 @@ asked is recorded in the ledger, as an access to each person whom an insurer's l
 				}
 			}
 			r := d.Report(known)
-			if ref != "" {
-				for _, e := range incident.FromLeak(r) {
-					if _, err := a.handIn(cmd.Context(), &s, ref, incident.Entry{Kind: incident.Finding, Evidence: &e}); err != nil {
-						return err
-					}
+			if err := a.show(cmd, r, func(out io.Writer) { showLeak(out, r) }); err != nil || ref == "" {
+				return err
+			}
+			list := incident.FromLeak(r)
+			for _, e := range list {
+				if _, err := a.handIn(cmd.Context(), &s, ref, incident.Entry{Kind: incident.Finding, Evidence: &e}); err != nil {
+					return err
 				}
 			}
-			return a.show(cmd, r, func(out io.Writer) { showLeak(out, r) })
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: evidence about %d insurers was added\n", ref, len(list))
+			return nil
 		},
 	}
 	w.flags(cmd)
