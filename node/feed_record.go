@@ -112,9 +112,12 @@ func (n *Node) syncRecords(ctx context.Context) error {
 // the source may, and moves no clock.
 func (f *feed) wrote(now time.Time) func(*querschott.Access) bool {
 	latest := now.Add(feedAhead)
+	ours := func(name string) bool {
+		return name == "" || f.cfg.SameIDs || strings.HasPrefix(name, f.cfg.Machine+"/")
+	}
 	return func(e *querschott.Access) bool {
 		_, err := f.may(e)
-		return err == nil && e.Gate == f.gate() && !e.Received.IsZero() && !e.Received.After(latest) && !e.Time.After(latest)
+		return err == nil && ours(string(e.Actor)) && ours(string(e.Credential)) && e.Gate == f.gate() && !e.Received.IsZero() && !e.Received.After(latest) && !e.Time.After(latest)
 	}
 }
 

@@ -250,6 +250,8 @@ func TestForeignRecord(t *testing.T) {
 		{`"service":"epa"`, `"service":"desk"`},
 		{f.insurer, "108018007"},
 		{`"actor_role":"staff"`, `"actor_role":"machine"`},
+		{`"actor":"` + foreignName + "/", `"actor":"`},
+		{`"credential":"` + foreignName + "/", `"credential":"`},
 		{`"received":"` + stop.Format("2006"), `"received":"` + stop.AddDate(1, 0, 0).Format("2006")},
 	} {
 		line := strings.ReplaceAll(first, bad[0], bad[1])
@@ -269,7 +271,7 @@ func TestForeignRecord(t *testing.T) {
 	if c := n.WatchStatus().Counts; c.Duplicates != 1 {
 		t.Errorf("an event that is in the record comes again: %+v", c)
 	}
-	if !strings.Contains(f.log.String(), "lines=5") {
+	if !strings.Contains(f.log.String(), "lines=7") {
 		t.Error("the log does not say how many lines were left out")
 	}
 	n.stop()
