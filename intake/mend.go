@@ -44,6 +44,11 @@ func (j *Journal) mend() {
 	for {
 		var again <-chan time.Time
 		err := j.mendAll()
+		select {
+		case <-j.stop: // it may have left something out
+			return
+		default:
+		}
 		switch {
 		case err != nil:
 			again, rest = time.After(rest), min(2*rest, lastMend)
