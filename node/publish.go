@@ -275,8 +275,17 @@ func (o *outlet) run(ctx context.Context, now func() time.Time) {
 	}
 }
 
-// writePublic replaces the files of a directory, each at once. The signed one comes first: it is what is believed.
-func writePublic(dir string, files map[string][]byte) error {
+// writePublic replaces the files of a directory, each at once. The signed one comes first: it is what is believed. Nothing in the
+// directory leads out of it: it may be a foreign host's.
+func writePublic(dir string, files map[string][]byte) (err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // public
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
 	names := []string{status.NoteName}
 	for name := range files {
 		if name != status.NoteName {
@@ -285,7 +294,7 @@ func writePublic(dir string, files map[string][]byte) error {
 	}
 	slices.Sort(names[1:])
 	for _, name := range names {
-		if err := writePublicFile(filepath.Join(dir, filepath.FromSlash(name)), files[name]); err != nil {
+		if err := writePublicFile(root, filepath.FromSlash(name), files[name]); err != nil {
 			return err
 		}
 	}
@@ -293,24 +302,24 @@ func writePublic(dir string, files map[string][]byte) error {
 }
 
 // writePublicFile writes a file that everybody may read.
-func writePublicFile(name string, data []byte) error {
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil { //nolint:gosec // public
+func writePublicFile(root *os.Root, name string, data []byte) error {
+	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
 	tmp := name + ".tmp"
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) { // nobody's link is followed
+	if err := root.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) { // nobody's link is followed
 		return err
 	}
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // public
+	f, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(tmp, name)
+		err = root.Rename(tmp, name)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(tmp))
+		return errors.Join(err, root.Remove(tmp))
 	}
 	return nil
 }

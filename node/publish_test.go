@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/door"
+	"github.com/querschott/querschott/internal/wait"
 	"github.com/querschott/querschott/web/status"
 )
 
@@ -23,6 +25,7 @@ func (r *live) published(dir, what string, good func(*status.State) bool) *statu
 	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
+	end := wait.Over(r.h.tb)
 	for {
 		if file, err := os.ReadFile(filepath.Join(dir, status.NoteName)); err == nil {
 			s, _, err := status.Open(file, key)
@@ -35,7 +38,7 @@ func (r *live) published(dir, what string, good func(*status.State) bool) *statu
 		}
 		select {
 		case <-tick.C:
-		case <-r.h.tb.Context().Done():
+		case <-end:
 			r.h.tb.Fatalf("never published: %s", what)
 		}
 	}
@@ -137,6 +140,34 @@ func TestPublicStatusOfACellThatIsGone(t *testing.T) {
 	}
 	if _, open := doorOf(s, other); !open {
 		t.Error("the other insurer is affected")
+	}
+}
+
+// Whoever writes into a directory of the public status has nothing written elsewhere.
+func TestPublicStatusStaysInItsDirectory(t *testing.T) {
+	files := map[string][]byte{status.NoteName: []byte("note"), status.LageName: []byte("state")}
+	for _, link := range []string{"status", status.NoteName, status.NoteName + ".tmp"} {
+		dir, elsewhere := t.TempDir(), t.TempDir()
+		if err := os.WriteFile(filepath.Join(elsewhere, "file"), []byte("mine"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		to := elsewhere
+		if link != "status" {
+			to = filepath.Join(elsewhere, "file")
+		}
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+		if err := writePublic(dir, files); (err != nil) != (link == "status") {
+			t.Errorf("%s leads elsewhere: %v", link, err)
+		}
+		list, err := os.ReadDir(elsewhere)
+		if text, bad := os.ReadFile(filepath.Join(elsewhere, "file")); err != nil || bad != nil || len(list) != 1 || string(text) != "mine" {
+			t.Errorf("%s leads elsewhere, where lie %v, %q: %v", link, list, text, errors.Join(err, bad))
+		}
+		if text, err := os.ReadFile(filepath.Join(dir, status.NoteName)); err != nil || string(text) != "note" {
+			t.Errorf("%s leads elsewhere, and the signed file is %q, %v", link, text, err)
+		}
 	}
 }
 
