@@ -147,7 +147,7 @@ func (t *canaryTraffic) recipient(address string) (querschott.IK, bool) {
 // moves on, is looked for at the end of the next interval. There is none without a mail entrance, and while the door delivers
 // nothing.
 func (n *Node) tryMail(c querschott.Compartment) error {
-	if o, ok := n.doors.Current(c); n.gate == nil || !ok || !c.Service.ByMail() || !o.To.Delivers() {
+	if o, ok := n.doors.Current(c); n.gate == nil || !ok || !o.To.Delivers() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), n.canary.patience)

@@ -124,11 +124,11 @@ func (t *canaryTraffic) identify(secret string, r *http.Request, route *gatehttp
 
 // tryDoor is the canary traffic of a door that opens in stages.
 func (n *Node) tryDoor(c querschott.Compartment) error {
-	err := n.tryMail(c)
-	if !c.Service.ByMail() {
-		err = n.tryRead(c)
+	try := n.tryRead
+	if c.Service.ByMail() {
+		try = n.tryMail
 	}
-	if err != nil {
+	if err := try(c); err != nil {
 		return fmt.Errorf("canary traffic: %w", err)
 	}
 	return nil

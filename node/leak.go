@@ -94,7 +94,6 @@ func (n *Node) controlLeak(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer clear(d.Numbers)
 	return n.Leak(r.Context(), d)
 }
 

@@ -249,7 +249,7 @@ func (n *Node) openKeyring(context.Context) (err error) {
 	var f findings
 	private(&f, n.cfg.Keyring.Key, unlocksAll)
 	for _, found := range f {
-		n.log.Warn("the keyring's key file is not private", "what", found.Text, "why", unlocksAll, "fix", found.Fix)
+		n.log.Warn("the keyring's key file is not private", "what", found.Text, "fix", found.Fix)
 	}
 	n.keyring, err = seal.OpenKeyring(disk.OS{}, n.path("keyring.age"), n.cfg.unlock(n.opt.Passphrase))
 	if err != nil {
