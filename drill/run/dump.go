@@ -150,6 +150,7 @@ func oldCopy(seed uint64) (*leak.Report, error) {
 	var history, dump strings.Builder
 	history.WriteString("kvnr,field,value,valid_from,valid_to,insurer\n")
 	dump.WriteString("kvnr;card_id;password_hash;simulated\n")
+	cards := make([]string, copiedPersons) // whose it was, and which, when the copy was made
 	for i := range copiedPersons {
 		p := world.Person(i)
 		number := p.Number.Reveal()
@@ -165,17 +166,14 @@ func oldCopy(seed uint64) (*leak.Report, error) {
 		}
 		at := copied.AddDate(0, 0, days).Format(time.DateOnly)
 		fmt.Fprintf(&history, "%s,card_id,a%d,,%s,%s\n%s,card_id,b%d,%s,,%s\n", number, i, at, p.Insurer.IK, number, i, at, p.Insurer.IK)
+		cards[i] = fmt.Sprintf("%s;a%d", number, i)
+		if days < 0 { // replaced before
+			cards[i] = fmt.Sprintf("%s;b%d", number, i)
+		}
 	}
-	cards := strings.Split(history.String(), "\n")
 	for i := range copiedRows {
 		k := i % copiedPersons
-		number, rest, _ := strings.Cut(cards[1+2*k], ",card_id,")
-		_, until, _ := strings.Cut(rest, ",,")
-		card := fmt.Sprintf("a%d", k)
-		if until[:len(time.DateOnly)] <= copied.Format(time.DateOnly) {
-			card = fmt.Sprintf("b%d", k)
-		}
-		fmt.Fprintf(&dump, "%s;%s;%016x;simulated\n", number, card, k)
+		fmt.Fprintf(&dump, "%s;%016x;simulated\n", cards[k], k)
 	}
 	d := leak.NewDump()
 	defer d.Forget()

@@ -190,7 +190,7 @@ func (p *public) watch(ctx context.Context) {
 			continue // what is never seen fails its condition
 		}
 		now := time.Now()
-		seen := shutOn(s)
+		seen := doorsOn(s, shut)
 		p.mu.Lock()
 		for c, at := range p.asked {
 			if _, known := p.after[c]; !known && seen[c] {
@@ -211,42 +211,34 @@ func (p *public) ordered(c querschott.Compartment) {
 	p.asked[c] = time.Now()
 }
 
-// shutOn lists the doors that a state shows as not open.
-func shutOn(s *status.State) map[querschott.Compartment]bool {
-	shut := map[querschott.Compartment]bool{}
+// doorsOn lists the doors of a state that are as asked for.
+func doorsOn(s *status.State, are func(*status.Door) bool) map[querschott.Compartment]bool {
+	list := map[querschott.Compartment]bool{}
 	for _, in := range s.Insurers {
-		for _, d := range in.Doors {
-			if d.Door != querschott.Open {
-				shut[querschott.Compartment{Insurer: in.IK, Service: d.Service}] = true
+		for i := range in.Doors {
+			if d := &in.Doors[i]; are(d) {
+				list[querschott.Compartment{Insurer: in.IK, Service: d.Service}] = true
 			}
 		}
 	}
-	return shut
+	return list
 }
 
-// clearOn lists the doors that a state shows as open to everybody again.
-func clearOn(s *status.State) map[querschott.Compartment]bool {
-	again := map[querschott.Compartment]bool{}
-	for _, in := range s.Insurers {
-		for _, d := range in.Doors {
-			if d.AllClear {
-				again[querschott.Compartment{Insurer: in.IK, Service: d.Service}] = true
-			}
-		}
-	}
-	return again
-}
+func shut(d *status.Door) bool { return d.Door != querschott.Open }
+
+// again are doors that are open to everybody again.
+func again(d *status.Door) bool { return d.AllClear }
 
 // same reports whether a state shows exactly how the doors are: what is not open as shut, everything else as not affected.
 func same(s *status.State, doors map[querschott.Compartment]node.DoorView) bool {
-	shut, fine := shutOn(s), map[querschott.Compartment]bool{}
+	closed, fine := doorsOn(s, shut), map[querschott.Compartment]bool{}
 	for _, in := range s.Insurers {
 		for _, service := range in.NotAffected {
 			fine[querschott.Compartment{Insurer: in.IK, Service: service}] = true
 		}
 	}
 	for c, d := range doors {
-		if open := d.To == querschott.Open; open != fine[c] || open == shut[c] {
+		if open := d.To == querschott.Open; open != fine[c] || open == closed[c] {
 			return false
 		}
 	}
@@ -287,8 +279,8 @@ func (b *blackout) pageClear(ctx context.Context) error {
 		return nil
 	}
 	all, err := b.page.until(ctx, showWithin, func(s *status.State) (bool, error) {
-		again := clearOn(s)
-		return !slices.ContainsFunc(b.shut, func(c querschott.Compartment) bool { return !again[c] }), nil
+		good := doorsOn(s, again)
+		return !slices.ContainsFunc(b.shut, func(c querschott.Compartment) bool { return !good[c] }), nil
 	})
 	b.page.report.AllClear = &all
 	return err

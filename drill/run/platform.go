@@ -269,7 +269,7 @@ func (p *Platform) signer() (note.Signer, error) {
 	return nil, nil
 }
 
-// epochs returns the order in force of every door.
+// doors returns the order in force of every door.
 func (p *Platform) doors(ctx context.Context) (map[querschott.Compartment]node.DoorView, error) {
 	list, err := p.node.Doors(ctx)
 	all := map[querschott.Compartment]node.DoorView{}
