@@ -1,14 +1,8 @@
 package watch
 
-import "time"
-
 // cases is R2: how many different reasons an actor gives in a day, against its past and its peers. Whoever forges a reason
 // for each person reaches nobody without one, but cannot help giving many.
-type cases struct {
-	profiler *profiler
-	calendar calendar
-	day      int
-}
+type cases struct{ daily }
 
 // caseRule: days differ more in how much is done than in how much of it lacks a reason, so the deviation is wider. One
 // day alone says nothing: a campaign gives a reason for each person, too.
@@ -16,11 +10,9 @@ var caseRule = rule{
 	k: 1.75, h: 12, oneFloor: 600, oneSD: 20, oneTimes: 10, relative: 0.25, least: 60, ownDays: 10, others: 8, share: 1.5,
 }
 
-func newCases() *cases { return &cases{profiler: newProfiler(caseRule)} }
+func newCases() *cases { return &cases{daily{profiler: newProfiler(caseRule)}} }
 
 func (*cases) Name() string { return "R2" }
-
-func (d *cases) Stats() Stats { return d.profiler.stats() }
 
 func (d *cases) forget(a *actor) {
 	if a.staff != nil {
@@ -43,14 +35,4 @@ func (d *cases) Observe(e *Event, to []Alarm) []Alarm {
 		return to
 	}
 	return append(to, e.alarm("R2", "reasons-"+v.cause, Statistical, Medium, v.numbers("reasons")...).since(f.first, f.events))
-}
-
-func (d *cases) Tick(now time.Time, to []Alarm) []Alarm {
-	e := Event{At: now}
-	d.calendar.set(&e)
-	if e.Day > d.day && d.day != 0 {
-		d.profiler.close(func(*profile) {})
-		d.day = e.Day
-	}
-	return to
 }

@@ -1,18 +1,14 @@
 package watch
 
 import (
-	"time"
-
 	"github.com/querschott/querschott"
 )
 
 // mules is D15: many actors who each stay below what is noticed. The unexplained persons of a group, one role of one insurer,
 // are compared with the group's past and with the same role elsewhere. One actor adds at most what D10 would not notice.
 type mules struct {
-	profiler *profiler
-	groups   map[muleGroup]*muleSum
-	calendar calendar
-	day      int
+	daily
+	groups map[muleGroup]*muleSum
 }
 
 // muleSum is one group.
@@ -43,12 +39,10 @@ var muleRule = rule{
 const muleMost = 30 // persons that one actor adds to the sum of its group
 
 func newMules(sharp float64) *mules {
-	return &mules{profiler: newProfiler(muleRule.sharpened(sharp)), groups: map[muleGroup]*muleSum{}}
+	return &mules{daily: daily{profiler: newProfiler(muleRule.sharpened(sharp))}, groups: map[muleGroup]*muleSum{}}
 }
 
 func (*mules) Name() string { return "D15" }
-
-func (d *mules) Stats() Stats { return d.profiler.stats() }
 
 // sum returns the group of an actor, nil if there are too many groups.
 func (d *mules) sum(e *Event, t *muleTrail) *muleSum {
@@ -97,14 +91,4 @@ func (d *mules) Observe(e *Event, to []Alarm) []Alarm {
 	a := e.alarm("D15", "group-"+v.cause, Statistical, High, v.numbers("persons")...).since(f.first, f.events)
 	a.Actor, a.Credential = querschott.Actor(sum.name), ""
 	return append(to, a)
-}
-
-func (d *mules) Tick(now time.Time, to []Alarm) []Alarm {
-	e := Event{At: now}
-	d.calendar.set(&e)
-	if e.Day > d.day {
-		d.profiler.close(func(*profile) {})
-		d.day = e.Day
-	}
-	return to
 }

@@ -1,15 +1,9 @@
 package watch
 
-import "time"
-
 // persons is R3: how many different persons an actor reaches, whatever reasons it gives. Invented, copied and worn-out reasons
 // all explain an access, but whoever carries off data cannot help reaching more persons than he used to: over days against
 // his past and his peers, and within a quarter of an hour against his own busiest ones.
-type persons struct {
-	profiler *profiler
-	calendar calendar
-	day      int
-}
+type persons struct{ daily }
 
 // paceTrail is how fast one actor works at its busiest.
 type paceTrail struct {
@@ -31,11 +25,9 @@ const (
 	paceDays  = 5  // days before there is a usual one
 )
 
-func newPersons() *persons { return &persons{profiler: newProfiler(personRule)} }
+func newPersons() *persons { return &persons{daily{profiler: newProfiler(personRule)}} }
 
 func (*persons) Name() string { return "R3" }
-
-func (d *persons) Stats() Stats { return d.profiler.stats() }
 
 func (d *persons) forget(a *actor) {
 	if a.staff != nil {
@@ -81,14 +73,4 @@ func (p *paceTrail) turn(day int) {
 		p.usual += (peak - p.usual) / float32(min(p.days, 20))
 	}
 	p.day, p.peak, p.told = day, 0, false
-}
-
-func (d *persons) Tick(now time.Time, to []Alarm) []Alarm {
-	e := Event{At: now}
-	d.calendar.set(&e)
-	if e.Day > d.day && d.day != 0 {
-		d.profiler.close(func(*profile) {})
-		d.day = e.Day
-	}
-	return to
 }

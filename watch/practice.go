@@ -8,7 +8,8 @@ import (
 )
 
 // practice is D8: card checks of a practice against its own weekdays of the last quarter, and at night against its own nights. A
-// practice whose past is not known yet may be one that works at night, such as an emergency service. What moves all practices, a Monday or the start of a quarter, is taken out by what the others do today.
+// practice whose past is not known yet may be one that works at night, such as an emergency service. What moves all practices,
+// a Monday or the start of a quarter, is taken out by what the others do today.
 type practice struct {
 	held     held
 	calendar calendar
@@ -32,7 +33,7 @@ type practiceTrail struct {
 	mean   float64 // of today's weekday
 	sd     float64
 	limit  int  // for today, before the common factor
-	known  bool // it has a past of its own: five days or more
+	known  bool // it has a past of its own: five days, or three of this weekday
 	told   bool // nothing more is to be said today
 	late   bool // told of the night
 }

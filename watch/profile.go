@@ -43,6 +43,25 @@ const (
 	risenSD     = 3    // deviations above which a day has risen
 )
 
+// daily is what detectors share whose profiles end their day together.
+type daily struct {
+	profiler *profiler
+	calendar calendar
+	day      int // that goes on, 0: nothing was seen yet
+}
+
+func (d *daily) Stats() Stats { return d.profiler.stats() }
+
+func (d *daily) Tick(now time.Time, to []Alarm) []Alarm {
+	e := Event{At: now}
+	d.calendar.set(&e)
+	if e.Day > d.day && d.day != 0 {
+		d.profiler.close(func(*profile) {})
+		d.day = e.Day
+	}
+	return to
+}
+
 // profile is what is known of one key: its own past, and today. What every event needs stands first.
 type profile struct {
 	group, role *peers
