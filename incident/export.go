@@ -134,7 +134,7 @@ func (c *Case) UnmarshalJSON(data []byte) error {
 	}
 	*c = *newCase(s.Ref)
 	for i, e := range s.Entries {
-		if e.N != i+1 || e.Answers > i || e.Supersedes > i || e.Kind == Finding && e.Evidence == nil {
+		if e.N != i+1 || e.Answers > i || e.Supersedes > i || e.Nature() == Finding && e.Evidence == nil {
 			return refuse("export.fit", "entry %d of a case does not fit", i+1)
 		}
 		c.apply(e, Digest{})

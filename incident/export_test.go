@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/scope"
 )
 
@@ -240,6 +241,22 @@ func TestExportReadAgain(t *testing.T) {
 	}
 	if diff := cmp.Diff(want.String(), got.String()); diff != "" {
 		t.Errorf("(-sent +read):\n%s", diff)
+	}
+}
+
+// TestExportsThatDoNotFit reads cases that no book has written: a page is made of none of them.
+func TestExportsThatDoNotFit(t *testing.T) {
+	for name, entries := range map[string]string{
+		"a finding without evidence":       `{"n":1,"kind":"evidence"}`,
+		"a correction to one":              `{"n":1,"kind":"fact"},{"n":2,"kind":"correction","supersedes":1,"as":"evidence"}`,
+		"an entry too many":                `{"n":2,"kind":"fact"}`,
+		"an answer to what comes later":    `{"n":1,"kind":"acknowledgement","answers":1}`,
+		"a correction of what comes later": `{"n":1,"kind":"correction","supersedes":1,"as":"fact"}`,
+	} {
+		var x Export
+		if err := json.Unmarshal([]byte(`{"case":{"ref":"VF-2026-0001","entries":[`+entries+`]}}`), &x); querschott.CodeOf(err) != querschott.CodeInvalid {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
