@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,14 +92,7 @@ func TestWindowsHoldTheTruth(t *testing.T) {
 	})
 }
 
-func sorted(list []int) []int {
-	for i := range list {
-		for j := i; j > 0 && list[j] < list[j-1]; j-- {
-			list[j], list[j-1] = list[j-1], list[j]
-		}
-	}
-	return list
-}
+func sorted(list []int) []int { return slices.Sorted(slices.Values(list)) }
 
 type failer interface {
 	Fatal(args ...any)
