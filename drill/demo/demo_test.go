@@ -86,9 +86,19 @@ func (r *running) move(t *testing.T, c querschott.Compartment, to querschott.Doo
 		t.Fatal(err)
 	}
 	out, err := r.Node().Order(t.Context(), door.Request{Compartment: c, To: to, Reason: "test"}, "anna", first, second)
-	if out.Order == nil {
+	if out.Order == nil || err != nil && !onlyLate(err) {
 		t.Fatal(err)
 	}
+}
+
+// onlyLate reports whether nothing is wrong with an order but that somebody has not answered in time.
+func onlyLate(err error) bool {
+	for line := range strings.Lines(err.Error()) {
+		if !strings.Contains(line, "no answer within") && !strings.Contains(line, context.DeadlineExceeded.Error()) {
+			return false
+		}
+	}
+	return true
 }
 
 // waiting lists what waits for a door.
