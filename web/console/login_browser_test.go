@@ -83,6 +83,29 @@ func TestFromInvitationToMatrix(t *testing.T) {
 	do(t, ctx, fill("password", password), fill("code", h.authenticator(at.Query().Get("secret"))), click("form[action='/login'] button"), click("a[href='/?mark=1']"))
 }
 
+// TestStatusPagesInBrowser looks at the public pages as web/status has them in its golden files: the browser is here.
+func TestStatusPagesInBrowser(t *testing.T) {
+	pages, err := filepath.Glob("../status/testdata/*.html")
+	if err != nil || len(pages) < 10 {
+		t.Fatalf("%d pages, %v", len(pages), err)
+	}
+	source := axe(t)
+	ctx := tab(t, newChromium(t))
+	for _, page := range pages {
+		at, err := filepath.Abs(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		do(t, ctx, chromedp.Navigate((&url.URL{Scheme: "file", Path: at}).String()))
+		until(t, ctx, `document.querySelector("h1") !== null && getComputedStyle(document.querySelector("main")).maxWidth !== "none"`) // with its style
+		look(t, ctx, source, "status-"+filepath.Base(page))
+		until(t, ctx, `(document.querySelector("details")?.setAttribute("open", ""), true)`)
+		for _, v := range violations(t, ctx, source) {
+			t.Errorf("%s, all insurers: %s (%s): %s\n%s", page, v.ID, v.Impact, v.Help, strings.Join(v.Nodes, "\n"))
+		}
+	}
+}
+
 // TestProviderBringsBack sees that a browser keeps the session that is given on the way back from another site.
 func TestProviderBringsBack(t *testing.T) {
 	c := newCorp(t)

@@ -388,6 +388,39 @@ func TestLage(t *testing.T) {
 	}
 }
 
+// TestPages compares the pages with golden files, which the browser tests of the console look at; QUERSCHOTT_UPDATE=1 writes them.
+func TestPages(t *testing.T) {
+	drill := night(evening)
+	drill.Exercise = "drill"
+	for name, tc := range map[string]struct {
+		state *State
+		at    moment
+	}{
+		"calm": {state: calm(evening)}, "restricted": {state: drill}, "stale": {state: night(evening), at: moment{stale: true}}, "file": {state: calm(evening), at: moment{static: true}}, "none": {},
+	} {
+		tc.at.key = "status.querschott.example"
+		for _, texts := range []*texts{german, english} {
+			got, err := render(tc.state, texts, tc.at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join("testdata", name+"."+texts.Lang+".html")
+			if os.Getenv("QUERSCHOTT_UPDATE") != "" {
+				if err := os.WriteFile(file, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(string(want), string(got)); d != "" {
+				t.Errorf("%s (-golden +got), QUERSCHOTT_UPDATE=1 writes it:\n%s", file, d)
+			}
+		}
+	}
+}
+
 // The sentences are right for one insurer and for many, and never say that others are well where there are none.
 func TestCountsOfInsurersAreSentences(t *testing.T) {
 	for _, tc := range []struct {
