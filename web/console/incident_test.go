@@ -134,6 +134,34 @@ func TestIncidentPages(t *testing.T) {
 	}
 }
 
+// TestChainCountsOne says what there is one of as one says it.
+func TestChainCountsOne(t *testing.T) {
+	r := newRoom(t, 1)
+	c, err := r.book.Begin(t.Context(), incident.Entry{Kind: incident.Fact, By: "anna", Text: "x"})
+	if err == nil {
+		_, err = r.book.Append(t.Context(), c.Ref, c.Version, incident.Entry{Kind: incident.Finding, By: "anna", Evidence: &incident.Evidence{
+			Grade: scope.GradeReached, Insurer: r.insurers[0].IK, Source: "scope", Coverage: 1,
+			Logs: []scope.Head{{Origin: "k/ledger/1/2026", Size: 9, Root: "q83v"}}, Bounds: &scope.Bounds{Lower: 1, Best: 1, Upper: 1},
+		}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := r.operator("bert")
+	for language, wants := range map[string][]string{
+		"de": {"<b>1</b> Person erreicht", "<b>1</b> Vorfall offen", "<b>0</b> Türen nicht offen", "<b>0</b> Frühwarnungen"},
+		"en": {"<b>1</b> person reached", "<b>1</b> incident open", "<b>0</b> doors not open", "<b>0</b> early warnings"},
+	} {
+		b.post("/language", url.Values{"language": {language}, "back": {"/"}})
+		page := b.get("/").body
+		for _, want := range wants {
+			if !strings.Contains(page, want) {
+				t.Errorf("%s: the chain does not say %q:\n%.2000s", language, want, page[strings.Index(page, `class="chain"`):])
+			}
+		}
+	}
+}
+
 func TestIncidentPagesHoldNoText(t *testing.T) {
 	r := newRoom(t, 3)
 	c := r.attack(nasty)
@@ -250,20 +278,16 @@ func TestIncidentPagesInBrowser(t *testing.T) {
 		for name, path := range map[string]string{"chain": "/", "warnings": "/warnings", "incidents": "/incidents", "room": "/incidents/" + c.Ref} {
 			for scheme, width := range map[string]int64{"light": 1280, "dark": 320} {
 				setScheme(t, ctx, scheme)
-				{
-					do(t, ctx, chromedp.EmulateViewport(width, 900), chromedp.Navigate(r.server.URL+path))
-					until(t, ctx, `!document.getElementById("live").hidden`)
-					if wide := run(t, ctx, chromedp.Evaluate[int](`document.documentElement.scrollWidth`)); int64(wide) > width {
-						t.Errorf("%s: %d pixels wide on a screen of %d", name, wide, width)
-					}
-					{
-						for _, v := range violations(t, ctx, source) {
-							t.Errorf("%s %s %s %d: %s (%s): %s\n%s", name, language, scheme, width, v.ID, v.Impact, v.Help, strings.Join(v.Nodes, "\n"))
-						}
-					}
-					if os.Getenv("QUERSCHOTT_SHOTS") != "" {
-						shoot(t, ctx, fmt.Sprintf("%s-%s-%d-%s", name, language, width, scheme))
-					}
+				do(t, ctx, chromedp.EmulateViewport(width, 900), chromedp.Navigate(r.server.URL+path))
+				until(t, ctx, `!document.getElementById("live").hidden`)
+				if wide := run(t, ctx, chromedp.Evaluate[int](`document.documentElement.scrollWidth`)); int64(wide) > width {
+					t.Errorf("%s: %d pixels wide on a screen of %d", name, wide, width)
+				}
+				for _, v := range violations(t, ctx, source) {
+					t.Errorf("%s %s %s %d: %s (%s): %s\n%s", name, language, scheme, width, v.ID, v.Impact, v.Help, strings.Join(v.Nodes, "\n"))
+				}
+				if os.Getenv("QUERSCHOTT_SHOTS") != "" {
+					shoot(t, ctx, fmt.Sprintf("%s-%s-%d-%s", name, language, width, scheme))
 				}
 			}
 		}
