@@ -16,13 +16,22 @@ const (
 	previewTime  = 15 * time.Minute
 )
 
-// Recent remembers the newest access events, at most a day back and at most as many as it has room for. It answers who
-// would be hit by something. All methods may be called at the same time.
+// Recent remembers the newest access events, at most a day back and at most as many as it has room for, and as many mails that
+// came in. It answers who would be hit by something. All methods may be called at the same time.
 type Recent struct {
-	mu     sync.Mutex // guards all below
-	events []seen     // a ring
-	next   int
-	lost   uint64 // events within a day that had to make room
+	mu       sync.Mutex // guards all below
+	events   []seen     // a ring
+	next     int
+	lost     uint64   // events within a day that had to make room
+	mails    []mailed // a ring; of its own, so that mail leaves events their room
+	nextMail int
+}
+
+// mailed is one mail that came in.
+type mailed struct {
+	at          time.Time
+	sender      querschott.Actor
+	compartment querschott.Compartment
 }
 
 // seen is one event in short.
@@ -71,7 +80,20 @@ func (m *Recent) Event(a *querschott.Access) {
 	m.next = (m.next + 1) % recentEvents
 }
 
-// Hit says whom an action would hit, from what was served in an interval.
+// Mail takes a mail that was accepted.
+func (m *Recent) Mail(at time.Time, sender querschott.Actor, c querschott.Compartment) {
+	one := mailed{at, sender, c}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.mails) < recentEvents {
+		m.mails = append(m.mails, one)
+		return
+	}
+	m.mails[m.nextMail] = one
+	m.nextMail = (m.nextMail + 1) % recentEvents
+}
+
+// Hit says whom an action would hit, from what was served and accepted in an interval.
 type Hit struct {
 	From     time.Time `json:"from"`
 	To       time.Time `json:"to"`
@@ -79,6 +101,8 @@ type Hit struct {
 	Requests int       `json:"requests"`
 	Users    int       `json:"users"`   // different actors
 	Persons  int       `json:"persons"` // insured persons whom those requests were about
+	Mails    int       `json:"mails"`   // that came in
+	Senders  int       `json:"senders"` // of them, different ones
 	Waiting  uint64    `json:"waiting"` // documents that wait behind the door
 }
 
@@ -86,7 +110,31 @@ type Hit struct {
 func (m *Recent) Preview(a *Action, now time.Time) Hit {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.hit(a, now.Add(-previewTime), now)
+	h := m.hit(a, now.Add(-previewTime), now)
+	m.hitMails(a, &h)
+	return h
+}
+
+// hitMails counts what came in by mail through the doors that would move; accounts of mail are not held by what holds a
+// credential. The caller holds m.mu.
+func (m *Recent) hitMails(a *Action, h *Hit) {
+	if a.Kind != MoveDoor && a.Kind != ShutInsurer {
+		return
+	}
+	senders := map[querschott.Actor]bool{}
+	for i := range m.mails {
+		if s := &m.mails[i]; !s.at.Before(h.From) && s.at.Before(h.To) && a.covers(&seen{compartment: s.compartment}) {
+			h.Mails++
+			senders[s.sender] = true
+		}
+	}
+	h.Senders = len(senders)
+	if len(m.mails) == 0 {
+		return
+	}
+	if oldest := m.mails[m.nextMail].at.UTC(); h.Known.IsZero() || oldest.Before(h.Known) || len(m.mails) == recentEvents && oldest.After(h.From) {
+		h.Known = oldest
+	}
 }
 
 // hit counts. The caller holds m.mu.

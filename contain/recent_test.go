@@ -24,24 +24,48 @@ func TestPreview(t *testing.T) {
 	served(-8, "b", "p2", kasse, "success")
 	served(-7, "b", "p3", kasse, "denied")
 	served(-6, "c", "p4", kasse2, "success")
-	desk := querschott.Compartment{Insurer: kasse, Service: querschott.Desk}
+	desk, eau := querschott.Compartment{Insurer: kasse, Service: querschott.Desk}, querschott.Compartment{Insurer: kasse, Service: querschott.EAU}
+	for i, at := range []int{-20, -14, -13, -12, 0} { // the first too early, the last too late
+		m.Mail(begin.Add(time.Duration(at)*time.Minute), querschott.Actor([]string{"x", "y"}[i%2]), eau)
+	}
+	m.Mail(begin.Add(-time.Minute), "y", querschott.Compartment{Insurer: kasse2, Service: querschott.EAU})
 	for _, tc := range []struct {
 		action                   Action
 		requests, users, persons int
+		mails, senders           int
 	}{
-		{Action{Kind: MoveDoor, Compartment: desk}, 3, 2, 2},
-		{Action{Kind: HoldCredential, Actor: "a", Credential: "c:a"}, 2, 1, 2},
-		{Action{Kind: HoldGroup, Group: "109500969/staff"}, 3, 2, 2},
-		{Action{Kind: ShutInsurer, Insurer: kasse2}, 1, 1, 1},
-		{Action{Kind: HoldSession, Credential: "c:none"}, 0, 0, 0},
+		{Action{Kind: MoveDoor, Compartment: desk}, 3, 2, 2, 0, 0},
+		{Action{Kind: MoveDoor, Compartment: eau}, 0, 0, 0, 3, 2},
+		{Action{Kind: HoldCredential, Actor: "a", Credential: "c:a"}, 2, 1, 2, 0, 0},
+		{Action{Kind: HoldCredential, Actor: "y", Credential: "c:y"}, 0, 0, 0, 0, 0},
+		{Action{Kind: HoldGroup, Group: "109500969/staff"}, 3, 2, 2, 0, 0},
+		{Action{Kind: ShutInsurer, Insurer: kasse2}, 1, 1, 1, 1, 1},
+		{Action{Kind: HoldSession, Credential: "c:none"}, 0, 0, 0, 0, 0},
 	} {
-		h := m.Preview(&tc.action, begin)
-		if h.Requests != tc.requests || h.Users != tc.users || h.Persons != tc.persons || !h.Known.Equal(begin.Add(-16*time.Minute)) {
+		h, known := m.Preview(&tc.action, begin), begin.Add(-16*time.Minute)
+		if tc.action.Kind == MoveDoor || tc.action.Kind == ShutInsurer {
+			known = begin.Add(-20 * time.Minute)
+		}
+		if h.Requests != tc.requests || h.Users != tc.users || h.Persons != tc.persons || h.Mails != tc.mails || h.Senders != tc.senders ||
+			!h.Known.Equal(known) {
 			t.Errorf("%s: %+v", tc.action.Kind, h)
 		}
 	}
 	if got := fmt.Sprint(m.Members("109500969/staff", begin, 10)); got != "[a b old]" {
 		t.Errorf("members %s", got)
+	}
+}
+
+// TestPreviewKnowsWhatItForgot says from when on mail is counted when more came in than there is room for.
+func TestPreviewKnowsWhatItForgot(t *testing.T) {
+	m, eau := NewRecent(), querschott.Compartment{Insurer: kasse, Service: querschott.EAU}
+	const more = 1000
+	for i := range recentEvents + more {
+		m.Mail(begin.Add(time.Duration(i-recentEvents-more)*time.Millisecond), "x", eau)
+	}
+	h := m.Preview(&Action{Kind: MoveDoor, Compartment: eau}, begin)
+	if h.Mails != recentEvents || h.Senders != 1 || !h.Known.Equal(begin.Add(-recentEvents*time.Millisecond)) {
+		t.Errorf("%+v", h)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/querschott/querschott"
 	"github.com/querschott/querschott/cell"
+	"github.com/querschott/querschott/contain"
 	"github.com/querschott/querschott/door"
 	"github.com/querschott/querschott/intake"
 	"github.com/querschott/querschott/ledger"
@@ -341,6 +342,9 @@ func TestCanaryMail(t *testing.T) {
 				t.Errorf("%s: the ledger has %+v, %+v", c, e.Leaf, e.Payload)
 			}
 		}
+	}
+	if hit, err := NewClient(h.cfg).Preview(t.Context(), contain.Action{Kind: contain.ShutInsurer, Insurer: h.compartment(0, querschott.EAU).Insurer}); err != nil || hit.Mails != 2 || hit.Senders < 1 || hit.Senders > 2 {
+		t.Errorf("the preview counts %+v, %v; want the two real mails", hit, err)
 	}
 	if s := n.outbox.Status(); uint64(s.Queued)+s.Local != 2 {
 		t.Errorf("%d and %d mails are to leave, want the two notifications of real mail", s.Queued, s.Local)

@@ -56,8 +56,13 @@ func (n *Node) recordArrival(ctx context.Context, t mail.Taken) error {
 	if isCanary(t.Credential) {
 		e.Actor = door.MachineActor
 		markCanary(&e)
+		return n.append(ctx, e)
 	}
-	return n.append(ctx, e)
+	if err := n.append(ctx, e); err != nil {
+		return err
+	}
+	n.contain.recent.Mail(t.Received, t.Credential.Actor, t.Compartment)
+	return nil
 }
 
 // markCanary makes an entry about a mail one about canary traffic: nobody's sick note, and no record of anybody.

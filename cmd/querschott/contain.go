@@ -101,13 +101,13 @@ func (a *app) containPreview() *cobra.Command {
 				return err
 			}
 			return a.show(cmd, h, func(w io.Writer) {
-				fmt.Fprintf(w, "from %s to %s: %d requests of %d users about %d insured persons; %d documents wait\n",
-					h.From.Local().Format(time.TimeOnly), h.To.Local().Format(time.TimeOnly), h.Requests, h.Users, h.Persons, h.Waiting)
+				fmt.Fprintf(w, "from %s to %s: %d requests of %d users about %d insured persons; %d mails of %d senders came in, %d documents wait\n",
+					h.From.Local().Format(time.TimeOnly), h.To.Local().Format(time.TimeOnly), h.Requests, h.Users, h.Persons, h.Mails, h.Senders, h.Waiting)
 				if h.Known.IsZero() || h.Known.After(h.From) {
 					fmt.Fprintln(w, "the node remembers less than that: it counts from", h.Known.Local().Format(time.DateTime))
 				}
 				if x.Compartment.Service.ByMail() {
-					fmt.Fprintln(w, "mail that came in is not counted: it makes no access events. On hold and read-only it waits, closed it is refused for now")
+					fmt.Fprintln(w, "on hold and read-only mail is taken in and waits; closed it is refused for now, and its senders come again")
 				}
 			})
 		},
