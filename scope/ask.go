@@ -16,18 +16,23 @@ func (s *Scope) Ask(ctx context.Context, q Question) (*Answer, error) {
 	if err := q.check(); err != nil {
 		return nil, err
 	}
+	return current(ctx, s, func(asOf time.Time) (*Answer, error) { return s.answer(&q, asOf) })
+}
+
+// current has somebody look at the index as of now, and once more if it was damaged and is made again.
+func current[T any](ctx context.Context, s *Scope, look func(asOf time.Time) (*T, error)) (*T, error) {
 	asOf, err := s.catchUp(ctx)
 	if err != nil {
 		return nil, err
 	}
-	a, err := s.answer(&q, asOf)
+	found, err := look(asOf)
 	if !damaged(err) {
-		return a, err
+		return found, err
 	}
 	if err := s.mend(ctx, err); err != nil {
 		return nil, err
 	}
-	return s.answer(&q, asOf)
+	return look(asOf)
 }
 
 func damaged(err error) bool { return errors.Is(err, errSegment) || errors.Is(err, errBlock) }

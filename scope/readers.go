@@ -72,17 +72,7 @@ func (s *Scope) Readers(ctx context.Context, w Search) (*Found, error) {
 	if err := q.check(); err != nil {
 		return nil, err
 	}
-	asOf, err := s.catchUp(ctx)
-	if err != nil {
-		return nil, err
-	}
-	f, err := s.readers(&w, &q, asOf)
-	if damaged(err) {
-		if err = s.mend(ctx, err); err == nil {
-			f, err = s.readers(&w, &q, asOf)
-		}
-	}
-	return f, err
+	return current(ctx, s, func(asOf time.Time) (*Found, error) { return s.readers(&w, &q, asOf) })
 }
 
 // sought is the persons of a search in one log.
@@ -259,7 +249,10 @@ func (s *Scope) readAll(c *suspect, logs map[string]*sought, q *Question) error 
 	for i, k := range c.in {
 		l := logs[k.log]
 		reached := newBitset(l.book)
-		err := s.eventsBy(l.book, k.cred, q, func(e *event) error {
+		err := s.each(l.book, byCredential, k.cred, q, func(e *event) error {
+			if !e.reads() {
+				return nil
+			}
 			if int(e.person) > len(l.book.persons.keys) {
 				return errBlock
 			}
@@ -306,41 +299,4 @@ func (c *suspect) split(list []access, logs map[string]*sought) {
 		c.Periods = append(c.Periods, p)
 		list = list[n:]
 	}
-}
-
-// eventsBy calls fn with the events of one credential in one log in which it got a person's data.
-func (s *Scope) eventsBy(b *book, cred uint32, q *Question, fn func(*event) error) error {
-	from, to := q.seconds()
-	take := func(e *event) error {
-		if e.cred != cred || e.second < from || e.second >= to || !e.reads() {
-			return nil
-		}
-		return fn(e)
-	}
-	for _, seg := range s.segs {
-		at := seg.log(b.origin)
-		if at < 0 || seg.until() < from || seg.since() >= to {
-			continue
-		}
-		err := seg.scan(sectionKey{at, byCredential}, cred, from, to, func(r *reader) error {
-			for len(r.b) > 0 {
-				if err := r.next(); err != nil {
-					return err
-				}
-				if err := take(&r.event); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	for i := range b.open {
-		if err := take(&b.open[i]); err != nil {
-			return err
-		}
-	}
-	return nil
 }

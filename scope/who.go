@@ -59,16 +59,11 @@ func (s *Scope) Who(ctx context.Context, m Matter) (*Sightings, error) {
 	if err := q.check(); err != nil {
 		return nil, err
 	}
-	asOf, err := s.catchUp(ctx)
-	if err != nil {
-		return nil, err
-	}
-	seen, names, err := s.who(&m, &q, asOf)
-	if damaged(err) {
-		if err = s.mend(ctx, err); err == nil {
-			seen, names, err = s.who(&m, &q, asOf)
-		}
-	}
+	var names []caller
+	seen, err := current(ctx, s, func(asOf time.Time) (seen *Sightings, err error) {
+		seen, names, err = s.who(&m, &q, asOf)
+		return seen, err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -120,34 +115,52 @@ func (s *Scope) eventsOf(b *book, person uint32, q *Question) (list []event, err
 	if person == 0 {
 		return nil, nil
 	}
+	err = s.each(b, byPerson, person, q, func(e *event) error {
+		list = append(list, *e)
+		return nil
+	})
+	return list, err
+}
+
+// each calls fn with the events in one log of one person or of one credential: of what the order sorts by first.
+func (s *Scope) each(b *book, by order, one uint32, q *Question, fn func(*event) error) error {
 	from, to := q.seconds()
-	take := func(e *event) {
-		if e.person == person && e.second >= from && e.second < to {
-			list = append(list, *e)
+	take := func(e *event) error {
+		whose := e.person
+		if by == byCredential {
+			whose = e.cred
 		}
+		if whose != one || e.second < from || e.second >= to {
+			return nil
+		}
+		return fn(e)
 	}
 	for _, seg := range s.segs {
 		at := seg.log(b.origin)
 		if at < 0 || seg.until() < from || seg.since() >= to {
 			continue
 		}
-		err := seg.scan(sectionKey{at, byPerson}, person, from, to, func(r *reader) error {
+		err := seg.scan(sectionKey{at, by}, one, from, to, func(r *reader) error {
 			for len(r.b) > 0 {
 				if err := r.next(); err != nil {
 					return err
 				}
-				take(&r.event)
+				if err := take(&r.event); err != nil {
+					return err
+				}
 			}
 			return nil
 		})
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
 	for i := range b.open {
-		take(&b.open[i])
+		if err := take(&b.open[i]); err != nil {
+			return err
+		}
 	}
-	return list, nil
+	return nil
 }
 
 // name fills in who it was, from the ledger's entries, and sorts by time.
