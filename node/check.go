@@ -94,8 +94,8 @@ func (c *Config) checkKeys(f *findings, ask func() ([]byte, error)) {
 	}
 	ring := filepath.Join(c.Data, "keyring.age")
 	_, missing := os.Stat(ring)
-	if err := missing; err != nil {
-		f.add(Fault, "querschott init makes one; a lost keyring comes back only from a backup", "the keyring cannot be read: %v", err)
+	if missing != nil {
+		f.add(Fault, "querschott init makes one; a lost keyring comes back only from a backup", "the keyring cannot be read: %v", missing)
 	}
 	if _, err := os.Stat(c.Keyring.Key); err != nil {
 		f.add(Fault, "attach the medium that it lies on", "the keyring's key file cannot be read: %v", err)
