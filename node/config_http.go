@@ -350,8 +350,8 @@ func (c *VSDMConfig) validate(w *wrongs) {
 func (c *TelemetryConfig) validate(w *wrongs) {
 	if c.OTLP != "" {
 		w.address("telemetry.otlp", c.OTLP, "https", "http")
-	} else if c.Traces || c.Logs {
-		w.add("telemetry.otlp: traces and logs need a collector")
+	} else if c.Traces || c.Logs || c.Attacks {
+		w.add("telemetry.otlp: traces, logs and attacks need a collector")
 	}
 }
 

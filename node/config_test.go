@@ -174,6 +174,7 @@ func TestLoadConfig(t *testing.T) {
 		{"unknown catalog", "vsdm:\n  catalog: paper\n", "vsdm.catalog"},
 		{"environment of the other form", "vsdm:\n  catalog: openapi\n  environment: gemdev\n", "vsdm.environment"},
 		{"traces to nobody", "telemetry:\n  traces: true\n", "need a collector"},
+		{"attacks to nobody", "telemetry:\n  attacks: true\n", "need a collector"},
 		{"collector that is no address", "telemetry:\n  otlp: here\n", "telemetry.otlp"},
 		{"large file", "#" + strings.Repeat("x", maxConfig), "more than"},
 	} {
